@@ -1,0 +1,17 @@
+"""What a user can mend, told in one line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake the user can mend: one line with what, what was given and what is allowed.
+
+    The command line prints it and exits with status 2; nothing is retried.
+    """
+
+
+def closest(given: str, allowed: Iterable[str]) -> str:
+    """Return ", did you mean 'x'?" for the allowed name nearest to `given`, or ""."""
+    matches = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)
+    return f", did you mean '{matches[0]}'?" if matches else ""
