@@ -1,0 +1,249 @@
+"""The models: images in, log densities in nats out.
+
+Shape suffixes: B images, K posterior samples per image, D latent dimensions, C, H, W of an image,
+N any number of latent vectors.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae.errors import closest
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+}
+
+
+class Densities(NamedTuple):
+    """What a model says of B images with K posterior samples each, in nats.
+
+    Every objective and every bound is a function of these four.
+    """
+
+    px_KB: Tensor  # log p(x|z), summed over pixels
+    pz_KB: Tensor  # log p(z), summed over latents
+    qz_KB: Tensor  # log q(z|x), summed over latents
+    kl_B: Tensor  # KL(q(z|x) || p(z)), in closed form
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network, and how large. Raises ValueError for sizes no network can have."""
+
+    kind: Literal["ImprovedVAE", "ConvVAE"] = "ImprovedVAE"
+    latent_dim: int = 20
+    hidden: tuple[int, ...] = (400,)  # widths from pixels (or features) to latents, mirrored back
+    channels: tuple[int, ...] = ()  # of the two strided convolutions; ConvVAE alone has them
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        if self.latent_dim < 1:
+            raise ValueError(f"latent_dim is {self.latent_dim}, must be at least 1")
+        if any(width < 1 for width in (*self.hidden, *self.channels)):
+            raise ValueError(
+                f"hidden is {list(self.hidden)} and channels {list(self.channels)}, "
+                "every width must be at least 1"
+            )
+        if self.activation not in ACTIVATIONS:
+            hint = closest(self.activation, ACTIVATIONS)
+            raise ValueError(
+                f"activation is '{self.activation}', must be one of {', '.join(ACTIVATIONS)}{hint}"
+            )
+        wanted = {"ImprovedVAE": 0, "ConvVAE": 2}[self.kind]
+        if len(self.channels) != wanted:
+            raise ValueError(
+                f"channels is {list(self.channels)}, {self.kind} takes {wanted} of them"
+            )
+        if self.kind == "ImprovedVAE" and not self.hidden:
+            raise ValueError("hidden is [], ImprovedVAE needs at least one layer")
+
+
+class VAE(nn.Module):
+    """A VAE with a diagonal Gaussian posterior, a standard normal prior and Bernoulli pixels.
+
+    Kingma & Welling 2014, arXiv:1312.6114. Subclasses build `encoder` (images to 2D statistics)
+    and `decoder` (latents to logits); everything probabilistic is here, once.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __init__(self, config: ModelConfig, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = shape
+
+    @property
+    def latent_dim(self) -> int:
+        """D, the number of latent dimensions."""
+        return self.config.latent_dim
+
+    def encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each [B, D], for pixels in [0, 1]."""
+        mu_BD, logvar_BD = at_least_float32(self.encoder(x_BCHW)).chunk(2, dim=-1)
+        return mu_BD, logvar_BD
+
+    def reparameterize(self, mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+        """z = mu + sigma * eps, broadcast: [B, D] statistics and [K, B, D] noise give [K, B, D]."""
+        return mu + torch.exp(0.5 * logvar) * eps
+
+    def decode(self, z_ND: Tensor) -> Tensor:
+        """Bernoulli logits [N, C, H, W] of p(x|z)."""
+        logits: Tensor = self.decoder(z_ND)
+        return logits.unflatten(-1, self.shape) if logits.dim() == 2 else logits
+
+    def forward(self, x_BCHW: Tensor, eps_KBD: Tensor) -> Densities:
+        """Log densities of a batch for given posterior noise.
+
+        The only method the training loop calls: DDP synchronises gradients through it alone.
+        """
+        mu_BD, logvar_BD = self.encode(x_BCHW)
+        z_KBD = self.reparameterize(mu_BD, logvar_BD, eps_KBD)
+        logits = at_least_float32(self.decode(z_KBD.flatten(0, 1)))
+        return Densities(
+            px_KB=bernoulli_log_prob(x_BCHW, logits.unflatten(0, z_KBD.shape[:2])),
+            pz_KB=standard_normal_log_prob(z_KBD),
+            qz_KB=standard_normal_log_prob(eps_KBD) - 0.5 * logvar_BD.sum(-1),
+            kl_B=gaussian_kl(mu_BD, logvar_BD),
+        )
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n images from the prior: pixel probabilities [n, C, H, W]."""
+        at = next(self.parameters())
+        z_ND = torch.randn(n, self.latent_dim, generator=generator, dtype=at.dtype)
+        return torch.sigmoid(self.decode(z_ND.to(at.device)))
+
+    @torch.no_grad()
+    def reconstruct(self, x_BCHW: Tensor) -> Tensor:
+        """Pixel probabilities [B, C, H, W] decoded from the posterior means."""
+        return torch.sigmoid(self.decode(self.encode(x_BCHW)[0]))
+
+    @torch.no_grad()
+    def interpolate(self, a_CHW: Tensor, b_CHW: Tensor, steps: int) -> Tensor:
+        """Pixel probabilities [steps, C, H, W] along the line between two posterior means."""
+        (a_D, b_D), _ = self.encode(torch.stack([a_CHW, b_CHW]))
+        weight = torch.linspace(0, 1, steps, device=a_D.device, dtype=a_D.dtype)[:, None]
+        return torch.sigmoid(self.decode(torch.lerp(a_D, b_D, weight)))
+
+
+class ImprovedVAE(VAE):
+    """Fully connected both ways: pixels, hidden layers, latents, and the mirror image back."""
+
+    def __init__(self, config: ModelConfig, shape: tuple[int, int, int]) -> None:
+        super().__init__(config, shape)
+        pixels = math.prod(shape)
+        widths = (pixels, *config.hidden)
+        self.encoder = nn.Sequential(
+            nn.Flatten(),
+            *dense_layers(widths, config.activation),
+            nn.Linear(widths[-1], 2 * config.latent_dim),
+        )
+        back = (config.latent_dim, *reversed(config.hidden))
+        self.decoder = nn.Sequential(
+            *dense_layers(back, config.activation), nn.Linear(back[-1], pixels)
+        )
+
+
+class ConvVAE(VAE):
+    """Two strided convolutions and dense layers; dense layers and two transposed convolutions."""
+
+    def __init__(self, config: ModelConfig, shape: tuple[int, int, int]) -> None:
+        super().__init__(config, shape)
+        colours, height, width = shape
+        if height % 4 or width % 4:
+            raise ValueError(f"images are {height}x{width}, ConvVAE needs multiples of 4")
+        first, second = config.channels
+        features = (second, height // 4, width // 4)
+        widths = (math.prod(features), *config.hidden)
+        activation = ACTIVATIONS[config.activation]
+        self.encoder = nn.Sequential(
+            nn.Conv2d(colours, first, 4, stride=2, padding=1),
+            activation(),
+            nn.Conv2d(first, second, 4, stride=2, padding=1),
+            activation(),
+            nn.Flatten(),
+            *dense_layers(widths, config.activation),
+            nn.Linear(widths[-1], 2 * config.latent_dim),
+        )
+        self.decoder = nn.Sequential(
+            *dense_layers((config.latent_dim, *reversed(widths)), config.activation),
+            nn.Unflatten(1, features),
+            nn.ConvTranspose2d(second, first, 4, stride=2, padding=1),
+            activation(),
+            nn.ConvTranspose2d(first, colours, 4, stride=2, padding=1),
+        )
+
+
+def build_model(
+    config: ModelConfig,
+    shape: tuple[int, int, int],
+    mean_image: Tensor | None = None,
+    seed: int = 0,
+) -> VAE:
+    """A freshly initialised model; the same seed gives the same weights anywhere.
+
+    `mean_image` [C, H, W] in [0, 1]: the output bias starts at its logit, so that training starts
+    from the independent-pixel model. Raises ValueError if the network can't take `shape`.
+    """
+    network = {"ImprovedVAE": ImprovedVAE, "ConvVAE": ConvVAE}[config.kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = network(config, shape)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+    if mean_image is not None:
+        start_from_mean(model, mean_image)
+    return model
+
+
+@torch.no_grad()
+def start_from_mean(model: VAE, mean_image_CHW: Tensor) -> None:
+    """Set the output bias to logit(mean): per pixel if dense, per channel if convolutional."""
+    *_, output = model.decoder.children()
+    if not isinstance(output, nn.Linear | nn.ConvTranspose2d) or output.bias is None:
+        raise TypeError(f"the decoder ends in {output}, which has no bias to start from the mean")
+    dense = isinstance(output, nn.Linear)
+    mean = mean_image_CHW.flatten() if dense else mean_image_CHW.mean((1, 2))
+    output.bias.copy_(torch.logit(mean, eps=1e-3))
+
+
+def dense_layers(widths: tuple[int, ...], activation: str) -> list[nn.Module]:
+    """Linear layers from each width to the next, each followed by the activation."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+    return layers
+
+
+def bernoulli_log_prob(x_BCHW: Tensor, logits_KBCHW: Tensor) -> Tensor:
+    """log p(x|z) in nats, [K, B], summed over pixels; from logits, so that nothing overflows."""
+    logits_KBP = logits_KBCHW.flatten(2)
+    x_BP = x_BCHW.flatten(1).to(logits_KBP.dtype)
+    return (x_BP * logits_KBP - F.softplus(logits_KBP)).sum(-1)
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """log N(z; 0, I) in nats, summed over the last dimension."""
+    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
+
+
+def gaussian_kl(mu_BD: Tensor, logvar_BD: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, I)) in nats, [B], in closed form."""
+    return 0.5 * (mu_BD.square() + logvar_BD.exp() - 1 - logvar_BD).sum(-1)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Leave bfloat16 before any density is summed; float64 stays float64."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
