@@ -1,0 +1,43 @@
+"""Stores for the tests: a temporary folder and a real S3 server."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.s3_server import S3Server, start_s3_server
+from vae.store import Store, open_store
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server, started by the first test that asks for it."""
+    server = start_s3_server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_uri(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh, empty prefix on the S3 server, with the environment set to reach it."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in s3_server.env.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["local", "s3"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URI of an empty store: a folder, then S3."""
+    if request.param == "local":
+        return f"file://{tmp_path / 'store'}"
+    uri: str = request.getfixturevalue("s3_uri")
+    return uri
+
+
+@pytest.fixture
+def store(store_uri: str) -> Store:
+    """An empty store: a folder, then S3."""
+    return open_store(store_uri)

@@ -1,0 +1,210 @@
+"""The store in a local folder: temporary file, fsync, rename."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from vae.errors import UserError
+from vae.store import LOCKS, TEMPORARY, Conflict, check_key
+
+STALE_AFTER_S = 24 * 3600.0
+
+
+class LocalStore:
+    """A `Store` in the folder `root`, which the first write creates.
+
+    Needs hard links and flock, which every local Linux and macOS file system has.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.abspath(root))
+        self.uri = self.root.as_uri()
+
+    def read(self, key: str) -> bytes:
+        with self._open(key) as file:
+            return file.read()
+
+    def read_token(self, key: str) -> tuple[bytes, str]:
+        data = self.read(key)
+        return data, _token(data)
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def list(self, prefix: str = "") -> list[str]:
+        top = self._path(prefix) if prefix else self.root
+        keys = []
+        for folder, folders, names in os.walk(top, onerror=_raise_unless_gone):
+            folders[:] = [name for name in folders if not _is_own(name)]
+            inside = Path(folder).relative_to(self.root)
+            keys += [(inside / name).as_posix() for name in names if not _is_own(name)]
+        return sorted(keys)
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with temporary_beside(path) as temporary:
+            _write_synced(temporary, data)
+            self._rename(temporary, key)
+
+    def create(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with temporary_beside(path) as temporary:
+            _write_synced(temporary, data)
+            os.link(temporary, path)
+        _sync_folder(path.parent)
+
+    def replace(self, key: str, data: bytes, token: str | None) -> None:
+        if token is None:
+            try:
+                return self.create(key, data)
+            except FileExistsError as error:
+                raise Conflict(f"{self.uri}/{key} was created meanwhile") from error
+        path = self._path(key)
+        with temporary_beside(path) as temporary:
+            _write_synced(temporary, data)
+            with self._locked(key):
+                if not self.exists(key) or _token(self.read(key)) != token:
+                    raise Conflict(f"{self.uri}/{key} changed since it was read")
+                os.replace(temporary, path)
+        _sync_folder(path.parent)
+
+    def upload(self, source: Path, key: str) -> None:
+        path = self._path(key)
+        with source.open("rb") as file, temporary_beside(path) as temporary:
+            _copy_synced(file, temporary)
+            self._rename(temporary, key)
+
+    def download(self, key: str, destination: Path) -> None:
+        with self._open(key) as file, temporary_beside(destination) as temporary:
+            _copy_synced(file, temporary)
+            os.replace(temporary, destination)
+
+    def delete(self, prefix: str) -> None:
+        path = self._path(prefix)
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            with self._locked(prefix):
+                path.unlink(missing_ok=True)
+
+    def check_writable(self) -> None:
+        probe = self.root / f"{TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            with temporary_beside(probe) as temporary:
+                _write_synced(temporary, b"probe")
+                os.link(temporary, probe)
+            probe.unlink()
+            with self._locked("probe"):
+                self._sweep()
+        except NotADirectoryError as error:
+            raise UserError(f"store {self.uri}: {error.filename} is not a folder") from error
+        except OSError as error:
+            raise UserError(f"store {self.uri} is not writable: {error.strerror}") from error
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _open(self, key: str) -> BinaryIO:
+        try:
+            return self._path(key).open("rb")
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise FileNotFoundError(errno.ENOENT, "no such object", f"{self.uri}/{key}") from error
+
+    def _rename(self, temporary: Path, key: str) -> None:
+        # Under the lock, so that no unconditional write falls between the comparison and the
+        # rename of a concurrent `replace`.
+        path = self._path(key)
+        with self._locked(key):
+            os.replace(temporary, path)
+        _sync_folder(path.parent)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Hold the key's lock, one of 256 files that are never removed.
+
+        flock and not lockf: POSIX record locks belong to the process and do not exclude threads.
+        """
+        folder = self.root / LOCKS
+        folder.mkdir(exist_ok=True)
+        with (folder / hashlib.sha256(key.encode()).hexdigest()[:2]).open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _sweep(self) -> None:
+        """Remove temporary files that a killed writer left a day ago or longer."""
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                path = Path(folder, name)
+                if name.startswith(TEMPORARY) and time.time() - _mtime(path) > STALE_AFTER_S:
+                    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Give an unused path in `path`'s folder, made if need be; what is left there is removed."""
+    _make_folder(path.parent)
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError as error:  # not to be taken for an object that is there already
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder)) from error
+        _sync_folder(folder.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _copy_synced(source: BinaryIO, path: Path) -> None:
+    with path.open("xb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _token(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _is_own(name: str) -> bool:
+    return name == LOCKS or name.startswith(TEMPORARY)
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

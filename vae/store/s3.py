@@ -1,0 +1,232 @@
+"""The store on S3, through s3fs: one PUT or a completed multipart upload, If-None-Match, If-Match.
+
+Configured by the `AWS_*` environment variables alone. A writer that is killed in the middle of a
+multipart upload leaves its parts: give the bucket an AbortIncompleteMultipartUpload rule.
+"""
+
+import errno
+import io
+import logging
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import s3fs  # type: ignore[import-untyped]
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from fsspec.asyn import sync  # type: ignore[import-untyped]
+from s3fs.core import S3_RETRYABLE_ERRORS  # type: ignore[import-untyped]
+
+from vae.errors import UserError
+from vae.store import TEMPORARY, Conflict, check_key
+from vae.store.local import temporary_beside
+
+DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
+CHUNK_BYTES = 1 << 20
+BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+PRECONDITION_FAILED = {"PreconditionFailed", "412"}
+BUSY = {"ConditionalRequestConflict", "OperationAborted"}
+PROBE_CONFIG = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 0}}
+
+log = logging.getLogger(__name__)
+
+
+class S3Store:
+    """A `Store` below `prefix` in `bucket`; `create` and `replace` are one PUT, so 5 GB at most."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.prefix = prefix
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._by_process: dict[int, Any] = {}
+
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str]]:
+        return S3Store, (self.bucket, self.prefix)
+
+    def read(self, key: str) -> bytes:
+        return self.read_token(key)[0]
+
+    def read_token(self, key: str) -> tuple[bytes, str]:
+        buffer = io.BytesIO()
+        token = self._get(key, buffer)
+        return buffer.getvalue(), token
+
+    def exists(self, key: str) -> bool:
+        try:
+            self._call("head_object", Key=self._key(key))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> list[str]:
+        root = f"{self.prefix}/" if self.prefix else ""
+        below = f"{self._key(prefix)}/" if prefix else root
+        keys: list[str] = []
+        more: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", Prefix=below, **more)
+            keys += [item["Key"].removeprefix(root) for item in page.get("Contents", [])]
+            if not page["IsTruncated"]:
+                return sorted(key for key in keys if not _is_hidden(key))
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def put(self, key: str, data: bytes) -> None:
+        self._fs.pipe_file(f"{self.bucket}/{self._key(key)}", data)
+
+    def create(self, key: str, data: bytes) -> None:
+        if not self._put_if(key, data, IfNoneMatch="*"):
+            raise FileExistsError(errno.EEXIST, "object exists", f"{self.uri}/{key}")
+
+    def replace(self, key: str, data: bytes, token: str | None) -> None:
+        condition = {"IfNoneMatch": "*"} if token is None else {"IfMatch": token}
+        try:
+            written = self._put_if(key, data, **condition)
+        except FileNotFoundError as error:
+            raise Conflict(f"{self.uri}/{key} was deleted since it was read") from error
+        if not written:
+            raise Conflict(f"{self.uri}/{key} changed since it was read")
+
+    def upload(self, source: Path, key: str) -> None:
+        with source.open("rb"):  # put_file returns without a word if the source is a folder
+            self._fs.put_file(str(source), f"{self.bucket}/{self._key(key)}")
+
+    def download(self, key: str, destination: Path) -> None:
+        with temporary_beside(destination) as temporary:
+            with temporary.open("xb") as file:
+                self._get(key, file)
+            os.replace(temporary, destination)
+
+    def delete(self, prefix: str) -> None:
+        keys = [self._key(prefix), *(self._key(key) for key in self.list(prefix))]
+        for start in range(0, len(keys), DELETE_BATCH):
+            batch = [{"Key": key} for key in keys[start : start + DELETE_BATCH]]
+            response = self._call("delete_objects", Delete={"Objects": batch, "Quiet": True})
+            for error in response.get("Errors", []):
+                raise OSError(f"s3://{self.bucket}/{error['Key']}: {error['Message']}")
+
+    def check_writable(self) -> None:
+        fs = s3fs.S3FileSystem(skip_instance_cache=True, config_kwargs=PROBE_CONFIG)
+        fs.retries = 1
+        key = "/".join(filter(None, (self.prefix, f"{TEMPORARY}{uuid.uuid4().hex}")))
+        try:
+            fs.call_s3("put_object", Bucket=self.bucket, Key=key, Body=b"probe")
+            fs.call_s3("delete_object", Bucket=self.bucket, Key=key)
+        except (BotoCoreError, OSError) as error:
+            raise UserError(f"store {self.uri}: {self._remedy(error)}") from error
+
+    @property
+    def _fs(self) -> Any:
+        """This process's file system: s3fs refuses one that was made before a fork."""
+        process = os.getpid()
+        if process not in self._by_process:
+            self._by_process[process] = s3fs.S3FileSystem(
+                skip_instance_cache=True,  # the cached one may hold an older environment
+                use_listings_cache=False,
+            )
+        return self._by_process[process]
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        try:
+            return self._fs.call_s3(method, Bucket=self.bucket, **arguments)
+        except FileNotFoundError as error:
+            name = f"s3://{self.bucket}/{arguments.get('Key', '')}"
+            raise FileNotFoundError(errno.ENOENT, str(error), name) from error
+
+    def _get(self, key: str, file: BinaryIO) -> str:
+        """Write an object to `file` and return its ETag.
+
+        By a single GET: s3fs's own readers fetch large objects in ranges without If-Match, which
+        mix two versions when the object is overwritten meanwhile.
+        """
+        retries = self._fs.retries
+        for attempt in range(1, retries + 1):
+            response = self._call("get_object", Key=self._key(key))
+            file.seek(0)
+            file.truncate()
+            try:
+                sync(self._fs.loop, _drain, response["Body"], file)
+            except S3_RETRYABLE_ERRORS as error:
+                if attempt == retries:
+                    raise
+                log.warning("%s/%s: reading again after %r", self.uri, key, error)
+            else:
+                break
+        etag: str = response["ETag"]
+        return etag
+
+    def _put_if(self, key: str, data: bytes, **condition: str) -> bool:
+        """Write the object if the condition holds and say so; raises FileNotFoundError.
+
+        A request whose answer was lost is sent again and then fails on its own first success, so
+        each call signs its object: equal bytes alone may be another writer's.
+        """
+        writer = uuid.uuid4().hex
+        arguments = {"Key": self._key(key), "Body": data, "Metadata": {"writer": writer}}
+        for wait_s in (*BUSY_WAITS_S, None):
+            try:
+                self._call("put_object", **arguments, **condition)
+            except OSError as error:
+                code = _error_code(error)
+                if code in PRECONDITION_FAILED:
+                    return self._is_signed(key, writer)
+                # Two conditional writes met inside the server: neither is decided, ask again.
+                if code not in BUSY or wait_s is None:
+                    raise
+                time.sleep(wait_s)
+            else:
+                break
+        return True
+
+    def _is_signed(self, key: str, writer: str) -> bool:
+        try:
+            head = self._call("head_object", Key=self._key(key))
+        except FileNotFoundError:
+            return False
+        return bool(head["Metadata"].get("writer") == writer)
+
+    def _remedy(self, error: Exception) -> str:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        where = endpoint or "AWS"
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            return "no credentials, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        if isinstance(error, HTTPClientError):
+            return f"cannot reach {where} ({error}), check AWS_ENDPOINT_URL"
+        if _error_code(error) == "NoSuchBucket":
+            return (
+                f"no bucket '{self.bucket}' at {where}, "
+                f"create it: aws s3api create-bucket --bucket {self.bucket}"
+            )
+        if isinstance(error, PermissionError):
+            return f"{where} refuses to write ({error}), check AWS_ACCESS_KEY_ID and its policy"
+        return f"cannot write at {where}: {error}"
+
+
+async def _drain(body: Any, file: BinaryIO) -> None:
+    async with body:
+        async for chunk in body.iter_chunks(CHUNK_BYTES):
+            file.write(chunk)
+
+
+def _error_code(error: BaseException | None) -> str:
+    """Return the S3 error code behind an s3fs exception, which translates some codes wrongly."""
+    while error is not None:
+        if isinstance(error, ClientError):
+            code: str = error.response["Error"]["Code"]
+            return code
+        error = error.__cause__
+    return ""
+
+
+def _is_hidden(key: str) -> bool:
+    """Say whether a key is a probe's, or the empty object that some clients make for a folder."""
+    return key.endswith("/") or any(part.startswith(TEMPORARY) for part in key.split("/"))
