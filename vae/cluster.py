@@ -1,0 +1,174 @@
+"""One Ray session for a whole flow: joined or started, and the process left as it was found."""
+
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from vae.errors import UserError
+
+ENVIRONMENT = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or workers rebuild the environment under `uv run`
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # Train's poll period: 2 s of tail per fit otherwise
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_DEDUP_LOGS": "0",
+}
+OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
+CPU_WORKERS = 2  # what "auto" means without a GPU: the smallest number that is really distributed
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many training workers: at least `low`, at most `high`; None leaves it to the cluster."""
+
+    low: int | None = None
+    high: int | None = None
+
+    @staticmethod
+    def parse(text: str | int) -> "Workers":
+        """'auto', '4', or elastic '1:4'. Raises UserError for anything else."""
+        if text == "auto":
+            return Workers()
+        match = re.fullmatch(r"(\d+)(?::(\d+))?", str(text))
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= low <= high:
+            raise UserError(f"workers is '{text}', must be auto, a number from 1, or MIN:MAX")
+        return Workers(low, high)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the cluster has, and what training asks of it."""
+
+    cpus: int
+    gpus: int
+    workers: Workers
+
+    @property
+    def use_gpu(self) -> bool:
+        """Whether each worker gets a GPU: the cluster decides, not the driver's machine."""
+        return self.gpus > 0
+
+    @property
+    def slots(self) -> int:
+        """How many single-process jobs run side by side, one device each."""
+        return self.gpus or self.cpus
+
+    @property
+    def num_workers(self) -> int | tuple[int, int]:
+        """What ScalingConfig takes: a number, or (min, max) for elastic training."""
+        if self.workers.low is None or self.workers.high is None:
+            return self.gpus or CPU_WORKERS
+        low, high = self.workers.low, self.workers.high
+        return low if low == high else (low, high)
+
+    def check(self) -> Self:
+        """Raise UserError if training could never be scheduled."""
+        if (self.workers.low or 1) > self.slots:
+            kind = "GPU" if self.gpus else "CPU"
+            raise UserError(
+                f"workers is {self.workers.low}, but the cluster has {self.slots} {kind}s and each "
+                f"worker takes one: give at most {self.slots}"
+            )
+        return self
+
+
+def check_local(workers: Workers) -> None:
+    """Refuse, before anything starts, more workers than a local session could have."""
+    if not os.environ.get("RAY_ADDRESS") and not os.path.exists("/dev/nvidia0"):
+        Resources(local_cpus(), 0, workers).check()
+
+
+def local_cpus() -> int:
+    """CPUs that a local session offers: those of this process, and enough for "auto"."""
+    return max(CPU_WORKERS, len(os.sched_getaffinity(0)))
+
+
+class Cluster:
+    """A context that starts Ray in the background and ends it if it was started here.
+
+    With RAY_ADDRESS set it joins that cluster; otherwise it always starts a new local one, so that
+    a stray cluster is never joined.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self._error: Exception | None = None
+        self._starting = threading.Thread(target=self._start, name="start-ray", daemon=True)
+
+    def __enter__(self) -> Self:
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        self._starting.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._starting.join()
+        import ray
+
+        with preserved_signals():
+            ray.shutdown()
+
+    def ready(self) -> Resources:
+        """Wait for Ray; return what the cluster has. Raises UserError if it is too small."""
+        self._starting.join()
+        if self._error is not None:
+            raise self._error
+        import ray
+
+        total = ray.cluster_resources()
+        cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+        return Resources(cpus, gpus, self.workers).check()
+
+    def _start(self) -> None:
+        # Off the main thread: Ray installs signal handlers in the main thread only, and the ones
+        # it would replace there are how Prefect acknowledges a cancelled run.
+        address = os.environ.get("RAY_ADDRESS")
+        if not address:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.WARNING)
+        logging.getLogger("ray._private.worker").setLevel(logging.ERROR)
+        local = {"num_cpus": local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
+        try:
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                **({} if address else local),
+            )
+        except ConnectionError as error:
+            reason = str(error).splitlines()[0]
+            self._error = UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}")
+        except Exception as error:  # handed to whoever waits in ready()
+            self._error = error
+
+
+@contextmanager
+def preserved_signals() -> Iterator[None]:
+    """Put signal handlers back after Ray, which replaces them and never restores them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

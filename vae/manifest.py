@@ -1,0 +1,187 @@
+"""What a published version consists of, and whether the files at hand are those."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from vae.errors import UserError
+
+MANIFEST = "manifest.json"
+REQUIRED = ("model.safetensors", "config.json")
+SUFFIXES = (".safetensors", ".json", ".png", ".html")  # nothing that is unpickled or executed
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class IntegrityError(UserError):
+    """A published file is not what was published; one line with what was expected and found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """One published file: its size in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileRecord":
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return cls(size=file.tell(), sha256=digest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What `manifest.json` of a version says: its files by name, and where they come from."""
+
+    name: str
+    version: str
+    run_id: str
+    dataset: str
+    experiment: dict[str, Any]
+    packages: dict[str, str]
+    files: dict[str, FileRecord]
+
+    def to_bytes(self) -> bytes:
+        text = json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False)
+        return f"{text}\n".encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> "Manifest":
+        """Parse and check a manifest read at `where`; raises IntegrityError."""
+        fields = parse_object(data, where)
+        if fields.keys() != cls.__dataclass_fields__.keys():
+            expected = ", ".join(cls.__dataclass_fields__)
+            raise IntegrityError(f"{where} has the fields {sorted(fields)}, expected {expected}")
+        texts = ("name", "version", "run_id", "dataset")
+        objects = ("experiment", "packages", "files")
+        if not all(isinstance(fields[key], str) for key in texts) or not all(
+            isinstance(fields[key], dict) for key in objects
+        ):
+            raise IntegrityError(f"{where} has a field of the wrong type")
+        files = {name: _record(name, entry, where) for name, entry in fields["files"].items()}
+        check_names(files, where)
+        return cls(**(fields | {"files": files}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """What `best.json` says: the version with the lowest `value` (nats per image) of `metric`."""
+
+    version: str
+    metric: str
+    value: float
+    manifest_sha256: str
+    dataset: str
+
+    def to_bytes(self) -> bytes:
+        return f"{json.dumps(asdict(self), indent=2, allow_nan=False)}\n".encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> "Best":
+        """Parse and check a pointer read at `where`; raises IntegrityError."""
+        fields = parse_object(data, where)
+        value = fields.pop("value", None)
+        texts = cls.__dataclass_fields__.keys() - {"value"}
+        if fields.keys() != texts or not all(isinstance(text, str) for text in fields.values()):
+            raise IntegrityError(f"{where} does not hold the fields of a best version")
+        if not is_number(value) or not PLAIN_NAME.fullmatch(fields["version"]):
+            raise IntegrityError(f"{where} names no valid version and value")
+        return cls(value=float(value), **fields)
+
+
+def check_names(files: Iterable[str], where: str) -> None:
+    """Raise IntegrityError unless `files` are the plain files that a version may consist of."""
+    names = list(files)
+    for name in names:
+        if not PLAIN_NAME.fullmatch(name) or name == MANIFEST:
+            raise IntegrityError(f"{where} lists {name!r}, which is not a plain file name")
+        if not name.endswith(SUFFIXES):
+            raise IntegrityError(f"{where} lists {name!r}, allowed are {', '.join(SUFFIXES)}")
+    if len({name.casefold() for name in names}) < len(names):
+        raise IntegrityError(f"{where} lists a name twice, in upper and in lower case")
+    for name in REQUIRED:
+        if name not in names:
+            raise IntegrityError(f"{where} lists no {name}")
+
+
+def verify(directory: Path) -> Manifest:
+    """Check a pulled version against its manifest, before anything in it is loaded.
+
+    Files that the manifest does not list are left alone. Raises UserError if `directory` holds no
+    manifest and IntegrityError for a file that is missing, changed or not what its name says.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{directory} is not a pulled model: it holds no {MANIFEST}")
+    manifest = Manifest.from_bytes(path.read_bytes(), str(path))
+    for name, record in manifest.files.items():
+        check_file(directory / name, record, str(directory / name))
+    return manifest
+
+
+def check_file(path: Path, record: FileRecord, where: str) -> None:
+    """Raise IntegrityError unless the file is the recorded one and, if named so, safetensors."""
+    if path.is_symlink() or not path.is_file():
+        raise IntegrityError(f"{where} is missing or not a plain file")
+    found = FileRecord.of(path)
+    if found != record:
+        raise IntegrityError(
+            f"{where} was changed: expected {record.size} bytes with sha256 {record.sha256}, "
+            f"found {found.size} bytes with sha256 {found.sha256}"
+        )
+    check_safetensors(path, where)
+
+
+def check_safetensors(path: Path, where: str) -> None:
+    """Raise IntegrityError if the file is named .safetensors and is something else."""
+    if path.suffix != ".safetensors":
+        return
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except SafetensorError as error:
+        raise IntegrityError(f"{where} is not a safetensors file: {error}") from error
+
+
+def parse_object(data: bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object without duplicate keys or NaN; raises IntegrityError."""
+    try:
+        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{where} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise IntegrityError(f"{where} is not a JSON object")
+    return value
+
+
+def is_number(value: object) -> bool:
+    """Say whether a parsed JSON value is a finite number (a bool is not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _record(name: str, entry: object, where: str) -> FileRecord:
+    match entry:
+        case {"size": int(size), "sha256": str(digest), **rest} if not rest:
+            if size >= 0 and not isinstance(size, bool) and SHA256.fullmatch(digest):
+                return FileRecord(size=size, sha256=digest)
+    raise IntegrityError(f"{where} has no valid size and sha256 for {name!r}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key appears twice")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

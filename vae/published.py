@@ -1,0 +1,197 @@
+"""Published versions as their readers see them: list them, read them, pull them.
+
+A version exists once its manifest, which is written last, is there.
+"""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vae.errors import UserError, closest
+from vae.manifest import (
+    MANIFEST,
+    PLAIN_NAME,
+    Best,
+    FileRecord,
+    IntegrityError,
+    Manifest,
+    check_file,
+    is_number,
+    parse_object,
+    verify,
+)
+from vae.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionInfo:
+    """One published version: its metrics (nats per image) and whether it is the best."""
+
+    version: str
+    metrics: dict[str, float]
+    best: bool
+
+
+def list_models(store: Store) -> list[str]:
+    """Return the names of the models with at least one published version, sorted."""
+    names = {name for name, _ in _published(store, "models")}
+    return sorted(names)
+
+
+def list_versions(store: Store, name: str) -> list[VersionInfo]:
+    """Return a model's published versions, sorted; raises UserError if there is none."""
+    best, _ = read_best(store, _component("model", name))
+    return [
+        VersionInfo(
+            version=version,
+            metrics=_metrics(store, name, version),
+            best=best is not None and best.version == version,
+        )
+        for version in _versions(store, name)
+    ]
+
+
+def pull(store: Store, name: str, version: str | None, to: Path) -> Manifest:
+    """Download a version (None: the best) into the new folder `to`, verified before it appears.
+
+    Does nothing if `to` already holds that very version. Raises UserError for an unknown name or
+    version or an occupied `to`, IntegrityError if anything is not as it was published.
+    """
+    best = None if version else _require_best(store, name)
+    version = best.version if best else version
+    assert version is not None
+    data, manifest = read_manifest(store, name, version)
+    if best and best.manifest_sha256 != (found := hashlib.sha256(data).hexdigest()):
+        raise IntegrityError(
+            f"{store.uri}/{version_folder(name, version)}/{MANIFEST} was changed: "
+            f"expected sha256 {best.manifest_sha256}, found {found}"
+        )
+    to = to.resolve()
+    if _is_occupied(to):
+        return _already(to, data)
+    with _new_folder(to) as folder:
+        for file, record in manifest.files.items():
+            _fetch(store, f"{version_folder(name, version)}/{file}", folder / file, record)
+        (folder / MANIFEST).write_bytes(data)
+    return manifest
+
+
+def version_folder(name: str, version: str) -> str:
+    """Return the key of a version's folder; raises UserError for a name that is not plain."""
+    return f"models/{_component('model', name)}/versions/{_component('version', version)}"
+
+
+def best_key(name: str) -> str:
+    """Return the key of a model's pointer; raises UserError for a name that is not plain."""
+    return f"models/{_component('model', name)}/best.json"
+
+
+def read_manifest(store: Store, name: str, version: str) -> tuple[bytes, Manifest]:
+    """Return a published version's manifest and its bytes.
+
+    Raises UserError if there is none, IntegrityError if it is another version's.
+    """
+    key = f"{version_folder(name, version)}/{MANIFEST}"
+    try:
+        data = store.read(key)
+    except FileNotFoundError as error:
+        hint = closest(version, _versions(store, name))
+        raise UserError(f"model {name!r} has no version {version!r}{hint}") from error
+    manifest = Manifest.from_bytes(data, f"{store.uri}/{key}")
+    if (manifest.name, manifest.version) != (name, version):
+        raise IntegrityError(f"{store.uri}/{key} is of {manifest.name}@{manifest.version}")
+    return data, manifest
+
+
+def read_best(store: Store, name: str) -> tuple[Best | None, str | None]:
+    """Return a model's pointer and its token for `Store.replace`, or two None."""
+    key = best_key(name)
+    try:
+        data, token = store.read_token(key)
+    except FileNotFoundError:
+        return None, None
+    return Best.from_bytes(data, f"{store.uri}/{key}"), token
+
+
+def _component(kind: str, value: str) -> str:
+    if not PLAIN_NAME.fullmatch(value):
+        raise UserError(
+            f"{kind} {value!r} is not 1 to 100 letters, digits, '-', '_' and '.', "
+            "the first a letter or digit"
+        )
+    return value
+
+
+def _published(store: Store, prefix: str) -> Iterator[tuple[str, str]]:
+    for key in store.list(prefix):
+        match key.split("/"):
+            case ["models", name, "versions", version, str(file)] if file == MANIFEST:
+                yield name, version
+
+
+def _versions(store: Store, name: str) -> list[str]:
+    versions = sorted(version for _, version in _published(store, f"models/{name}"))
+    if not versions:
+        hint = closest(name, list_models(store))
+        raise UserError(f"no model {name!r} is published in {store.uri}{hint}")
+    return versions
+
+
+def _require_best(store: Store, name: str) -> Best:
+    best, _ = read_best(store, name)
+    if best is None:
+        latest = _versions(store, name)[-1]
+        raise UserError(f"model {name!r} has no best version, name one such as {name}@{latest}")
+    return best
+
+
+def _metrics(store: Store, name: str, version: str) -> dict[str, float]:
+    key = f"{version_folder(name, version)}/metrics.json"
+    try:
+        data = store.read(key)
+    except FileNotFoundError:
+        return {}
+    metrics = parse_object(data, f"{store.uri}/{key}")
+    return {metric: float(value) for metric, value in metrics.items() if is_number(value)}
+
+
+def _is_occupied(to: Path) -> bool:
+    if to == Path.cwd():
+        raise UserError(f"{to} is the current folder, give a new one")
+    return to.exists() and not (to.is_dir() and not any(to.iterdir()))
+
+
+def _already(to: Path, data: bytes) -> Manifest:
+    if not (to / MANIFEST).is_file() or (to / MANIFEST).read_bytes() != data:
+        raise UserError(f"{to} is not empty and holds something else, give a new folder")
+    return verify(to)
+
+
+@contextmanager
+def _new_folder(to: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `to` that becomes `to` at the end, or is removed."""
+    temporary = to.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot write {to}: {error.strerror}") from error
+    try:
+        yield temporary
+        os.rename(temporary, to)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+
+
+def _fetch(store: Store, key: str, path: Path, record: FileRecord) -> None:
+    where = f"{store.uri}/{key}"
+    try:
+        store.download(key, path)
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{where} is missing, the manifest lists it") from error
+    check_file(path, record, where)

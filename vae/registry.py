@@ -1,0 +1,170 @@
+"""The registry of models: immutable versions, and one pointer to the best of them.
+
+This module writes; what reads is in `vae.published` and offered here as well.
+"""
+
+import hashlib
+import logging
+import math
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from vae.errors import UserError
+from vae.manifest import (
+    MANIFEST,
+    Best,
+    FileRecord,
+    IntegrityError,
+    Manifest,
+    check_names,
+    check_safetensors,
+    verify,
+)
+from vae.published import (
+    VersionInfo,
+    best_key,
+    list_models,
+    list_versions,
+    pull,
+    read_best,
+    read_manifest,
+    version_folder,
+)
+from vae.store import Conflict, Store
+
+__all__ = [
+    "Best",
+    "IntegrityError",
+    "Manifest",
+    "VersionInfo",
+    "list_models",
+    "list_versions",
+    "promote",
+    "publish",
+    "pull",
+    "verify",
+]
+
+METRIC = "val/nelbo"
+PACKAGES = ("torch", "torchvision", "ray", "prefect", "wandb", "s3fs", "vae-pipeline")
+
+log = logging.getLogger(__name__)
+
+
+def publish(
+    store: Store,
+    name: str,
+    version: str,
+    directory: Path,
+    *,
+    run_id: str,
+    dataset_digest: str,
+    experiment: dict[str, Any],
+) -> Manifest:
+    """Publish every file of `directory` as one version that never changes, and return its manifest.
+
+    Publishing the same bytes again, or after a crash, completes the version or does nothing. One
+    publisher at a time may write a version. Raises UserError if the version exists with other
+    content, IntegrityError if `directory` holds what a version may not.
+    """
+    folder = version_folder(name, version)
+    manifest = Manifest(
+        name=name,
+        version=version,
+        run_id=run_id,
+        dataset=dataset_digest,
+        experiment=experiment,
+        packages=_packages(),
+        files=_records(directory),
+    )
+    data = manifest.to_bytes()
+    manifest = Manifest.from_bytes(data, str(directory))  # as a reader will see it
+    try:
+        return _same(manifest, store, folder)
+    except FileNotFoundError:
+        for file in manifest.files:
+            store.upload(directory / file, f"{folder}/{file}")
+    try:
+        store.create(f"{folder}/{MANIFEST}", data)
+    except FileExistsError:
+        return _same(manifest, store, folder)
+    return manifest
+
+
+def promote(store: Store, name: str, version: str, value: float, *, metric: str = METRIC) -> bool:
+    """Make a published version the best if its `value` (nats, lower is better) beats the best's.
+
+    Returns whether `best.json` names this version afterwards. A value that is not finite, or is not
+    comparable with the best's because the dataset or the metric differs, is logged and never wins.
+    Raises UserError if the version is not published.
+    """
+    if not math.isfinite(value):
+        log.warning("%s %s is not promoted: its %s is %s", name, version, metric, value)
+        return False
+    data, manifest = read_manifest(store, name, version)
+    candidate = Best(
+        version=version,
+        metric=metric,
+        value=value,
+        manifest_sha256=hashlib.sha256(data).hexdigest(),
+        dataset=manifest.dataset,
+    )
+    while True:
+        best, token = read_best(store, name)
+        if best is not None and not _beats(candidate, best, name):
+            return best.version == version
+        try:
+            store.replace(best_key(name), candidate.to_bytes(), token)
+        except Conflict:
+            continue  # another version was promoted meanwhile: compare with that one
+        return True
+
+
+def _packages() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _records(directory: Path) -> dict[str, FileRecord]:
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a folder to publish")
+    records = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            raise IntegrityError(f"{path} is not a plain file, a version holds nothing else")
+        check_safetensors(path, str(path))
+        records[path.name] = FileRecord.of(path)
+    check_names(records, str(directory))
+    return records
+
+
+def _same(manifest: Manifest, store: Store, folder: str) -> Manifest:
+    """Return the published manifest if it says the same; raises FileNotFoundError if none is."""
+    where = f"{store.uri}/{folder}"
+    published = Manifest.from_bytes(store.read(f"{folder}/{MANIFEST}"), f"{where}/{MANIFEST}")
+    for field in ("name", "version", "run_id", "dataset", "experiment", "files"):
+        if getattr(published, field) != getattr(manifest, field):
+            raise UserError(
+                f"{where} is already published with other {field}: a version never changes, "
+                "publish under a new one"
+            )
+    return published
+
+
+def _beats(candidate: Best, best: Best, name: str) -> bool:
+    for field in ("dataset", "metric"):
+        ours, theirs = getattr(candidate, field), getattr(best, field)
+        if ours != theirs:
+            log.warning(
+                "%s %s is not promoted: its %s is %s, that of the best (%s) is %s",
+                *(name, candidate.version, field, ours, best.version, theirs),
+            )
+            return False
+    return candidate.value < best.value

@@ -1,0 +1,122 @@
+"""A run: an experiment under an id, and the results of its stages in the store.
+
+Every stage writes its result once and looks for it first, so running the same id again does only
+what is missing: after a crash, after a retry, on another machine, or twice at once.
+"""
+
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vae.errors import UserError, closest
+from vae.experiment import Experiment, from_dict
+from vae.store import Store
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of the pipeline; everything it writes before publishing is below `prefix`."""
+
+    run_id: str
+    experiment: Experiment
+    created: datetime
+    store: Store
+
+    @property
+    def prefix(self) -> str:
+        """Where this run's results and checkpoints are in the store."""
+        return f"runs/{self.run_id}"
+
+    @property
+    def version(self) -> str:
+        """The version this run publishes: fixed by the run, sorted by the time it began."""
+        return f"{self.created:%Y%m%dT%H%M%S}-{self.run_id}"
+
+    def result(self, stage: str) -> Result | None:
+        """What a stage has written, or None if it has not finished."""
+        return read_json(self.store, f"{self.prefix}/{stage}.json")
+
+    def record(self, stage: str, result: Result) -> Result:
+        """Write a stage's result once; return it, or the one that was there first."""
+        return create_json(self.store, f"{self.prefix}/{stage}.json", result)
+
+
+def open_run(store: Store, run_id: str, experiment: Experiment | None = None) -> Run:
+    """Begin a run, or continue it under the settings it began with.
+
+    Raises UserError for an id that can't be one, an unknown id with no experiment to begin it
+    with, and for settings that differ from those the run began with.
+    """
+    if not RUN_ID.fullmatch(run_id):
+        raise UserError(
+            f"run id '{run_id}' must be letters, digits, '.', '_' or '-', at most 100 of them"
+        )
+    key = f"runs/{run_id}/experiment.json"
+    began = read_json(store, key)
+    if began is None:
+        if experiment is None:
+            raise UserError(f"unknown run '{run_id}'{closest(run_id, known_runs(store))}")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        began = create_json(store, key, {"experiment": experiment.to_dict(), "created": now})
+    if experiment is not None:
+        refuse_other_settings(run_id, began["experiment"], experiment.to_dict())
+    return Run(
+        run_id=run_id,
+        experiment=from_dict(began["experiment"]),
+        created=datetime.fromisoformat(began["created"]),
+        store=store,
+    )
+
+
+def new_run_id(name: str) -> str:
+    """An id nobody has: the experiment's name, the time, and a few random digits."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def known_runs(store: Store) -> list[str]:
+    """The ids of all runs in the store."""
+    return sorted({key.split("/")[1] for key in store.list("runs")})
+
+
+def refuse_other_settings(run_id: str, began: Result, given: Result) -> None:
+    """Raise UserError naming the first setting that differs."""
+    old, new = flattened(began), flattened(given)
+    for key in sorted(old | new):
+        if old.get(key) != new.get(key):
+            raise UserError(
+                f"run '{run_id}' began with {key} = {old.get(key)}, given {new.get(key)}: "
+                "leave the settings out to continue it, or take another --run-id"
+            )
+
+
+def flattened(settings: Result, prefix: str = "") -> Result:
+    """Nested settings as {dotted name: value}."""
+    flat: Result = {}
+    for key, value in settings.items():
+        inner = flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
+        flat |= inner or {f"{prefix}{key}": value}
+    return flat
+
+
+def read_json(store: Store, key: str) -> Result | None:
+    """The object's content, or None if there is no such object."""
+    try:
+        content: Result = json.loads(store.read(key))
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def create_json(store: Store, key: str, content: Result) -> Result:
+    """Write an object once; return what is in the store, ours or whoever's was first."""
+    try:
+        store.create(key, (json.dumps(content, indent=2) + "\n").encode())
+    except FileExistsError:
+        return json.loads(store.read(key))  # type: ignore[no-any-return]
+    return content

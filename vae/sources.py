@@ -1,0 +1,280 @@
+"""Where a dataset's files come from, and the proof that they are the right bytes."""
+
+import functools
+import gzip
+import hashlib
+import io
+import logging
+import os
+import re
+import subprocess
+import tarfile
+import tempfile
+import uuid
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, Protocol
+
+from vae.errors import UserError
+
+log = logging.getLogger("vae.datasets")
+
+_CONNECT_S = 2.5  # name lookup, TCP and TLS together, so two dead mirrors cost at most 5 s
+_STALL_S = 5.0
+_COMMAND_S = 180.0
+
+
+class SourceError(Exception):
+    """Why a source did not give a file, in one line."""
+
+
+class Unreachable(SourceError):
+    """Why a source can give no file at all, in one line; it is not asked again."""
+
+
+class Source(Protocol):
+    """A place that may hold a dataset's files."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self, file: str) -> bytes:
+        """Decompressed content of `file`, unverified. Raises SourceError."""
+
+
+class Mirror(NamedTuple):
+    """A folder at any fsspec URL or path, with files plain or gzipped."""
+
+    url: str
+    suffixes: tuple[str, ...] = ("", ".gz")
+
+    @property
+    def name(self) -> str:
+        return self.url
+
+    def read(self, file: str) -> bytes:
+        for suffix in self.suffixes:
+            try:
+                data = _read_url(f"{self.url.rstrip('/')}/{file}{suffix}")
+            except FileNotFoundError:
+                continue
+            return _gunzip(data) if suffix else data
+        raise SourceError("not found")
+
+
+class Package:
+    """A package of a package manager, downloaded and unpacked when its first file is read."""
+
+    def __init__(self, name: str, unpack: Callable[[Path], tarfile.TarFile]) -> None:
+        self.name = name
+        self._unpack = unpack
+
+    def read(self, file: str) -> bytes:
+        if file in self._contents:
+            return self._contents[file]
+        if f"{file}.gz" in self._contents:
+            return _gunzip(self._contents[f"{file}.gz"])
+        raise SourceError("not in the package")
+
+    @functools.cached_property
+    def _contents(self) -> dict[str, bytes]:
+        """Base name -> bytes. Read from the archive in memory: no member's path reaches the disk."""
+        try:
+            with tempfile.TemporaryDirectory() as folder, self._unpack(Path(folder)) as archive:
+                return read_tar(archive)
+        except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+            raise Unreachable(_one_line(error)) from error
+
+
+def npm_package(spec: str) -> Package:
+    """The npm package `spec` ("name@version"), by the `npm` client."""
+
+    def unpack(folder: Path) -> tarfile.TarFile:
+        options = ["--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=30000"]
+        _run(["npm", "pack", spec, *options], folder)
+        return tarfile.open(_only(folder, "*.tgz"))
+
+    return Package(f"npm {spec}", unpack)
+
+
+def debian_package(name: str) -> Package:
+    """The Debian package `name`, by `apt-get` and `dpkg-deb`; needs no root."""
+
+    def unpack(folder: Path) -> tarfile.TarFile:
+        limits = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10"]
+        try:
+            _run(["apt-get", *limits, "download", name], folder)
+        except Unreachable as error:
+            log.info("debian %s: %s; trying again with fresh package lists", name, error)
+            # Lists of our own: the system's may be empty, and changing them would need root.
+            (folder / "lists" / "partial").mkdir(parents=True)
+            own = ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder}"]
+            _run(["apt-get", *limits, *own, "update"], folder)
+            _run(["apt-get", *limits, *own, "download", name], folder)
+        contents = _run(["dpkg-deb", "--fsys-tarfile", str(_only(folder, "*.deb"))], folder)
+        return tarfile.open(fileobj=io.BytesIO(contents))
+
+    return Package(f"debian {name}", unpack)
+
+
+def torchvision_mirrors(dataset: str) -> list[Mirror]:
+    """The HTTP mirrors that torchvision's class `dataset` downloads from."""
+    import torchvision.datasets
+
+    known = getattr(torchvision.datasets, dataset)
+    if hasattr(known, "mirrors"):
+        return [Mirror(url, suffixes=(".gz",)) for url in known.mirrors]
+    return [Mirror(known.url.rpartition("/")[0], suffixes=("",))]
+
+
+def operator_mirror(dataset: str) -> list[Mirror]:
+    """The mirror that VAE_DATA_MIRROR names (holding <dataset>/<file>), if it is set."""
+    root = os.environ.get("VAE_DATA_MIRROR")
+    return [Mirror(f"{root.rstrip('/')}/{dataset}")] if root else []
+
+
+def cache_folder() -> Path:
+    """Where verified downloads are kept: VAE_CACHE, or vae-pipeline in the user's cache."""
+    if own := os.environ.get("VAE_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-pipeline"
+
+
+def fetch(
+    dataset: str, digests: Mapping[str, str], sources: Sequence[Source], cache: Path
+) -> dict[str, bytes]:
+    """Content of every file in `digests` (name -> SHA-256 of it), from the cache or a source.
+
+    Sources are asked in order; a wrong hash is refused, logged, and the next source asked. Raises
+    UserError naming every source and why it failed.
+    """
+    found = {file: data for file in digests if (data := _cached(cache / file, digests[file]))}
+    failures: list[str] = []
+    for source in sources:
+        for file in [file for file in digests if file not in found]:
+            try:
+                found[file] = _verified(source.read(file), digests[file])
+            except SourceError as error:
+                failures.append(_without_password(f"{source.name}: {file}: {error}"))
+                log.warning("%s", failures[-1])
+                if isinstance(error, Unreachable):
+                    break
+            else:
+                log.info("%s from %s", file, _without_password(source.name))
+                _keep(cache / file, found[file])
+    if missing := [file for file in digests if file not in found]:
+        raise UserError(
+            f"{dataset}: no source gave {', '.join(missing)} (tried {'; '.join(failures)}); "
+            f"set VAE_DATA_MIRROR=<URL or folder> that holds {dataset}/{missing[0]}[.gz]"
+        )
+    return found
+
+
+def read_tar(archive: tarfile.TarFile) -> dict[str, bytes]:
+    """Base name -> bytes of every regular file."""
+    members = ((member.name, archive.extractfile(member)) for member in archive)
+    return {PurePosixPath(name).name: file.read() for name, file in members if file}
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _verified(data: bytes, digest: str) -> bytes:
+    if (given := sha256(data)) != digest:
+        raise SourceError(f"refused, wrong content: sha256 expected {digest}, found {given}")
+    return data
+
+
+def _cached(path: Path, digest: str) -> bytes | None:
+    try:
+        return _verified(path.read_bytes(), digest)
+    except FileNotFoundError:
+        return None
+    except (OSError, SourceError) as error:
+        log.warning("cache: %s: %s", path, error)
+        return None
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Add to the cache; what cannot be kept is fetched again next time."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        log.warning("cache: %s: not kept: %s", path, error)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _read_url(url: str) -> bytes:
+    """Bytes at a URL or path. Raises FileNotFoundError, SourceError, or Unreachable."""
+    import aiohttp
+    import botocore.exceptions
+    import fsspec.core
+
+    gone = (TimeoutError, aiohttp.ClientConnectionError, botocore.exceptions.BotoCoreError)
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url, **_options(url))
+        data: bytes = filesystem.cat_file(path)
+    except FileNotFoundError:
+        raise
+    except (*gone, ImportError) as error:
+        raise Unreachable(_one_line(error)) from error
+    except (OSError, ValueError, aiohttp.ClientError) as error:
+        raise SourceError(_one_line(error)) from error
+    return data
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What keeps a filesystem from waiting on a network that drops packets."""
+    import aiohttp
+
+    if url.startswith(("http://", "https://")):
+        limits = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_STALL_S)
+        return {"client_kwargs": {"timeout": limits, "trust_env": True}}
+    if url.startswith("s3://"):
+        limits_s3 = {"connect_timeout": _CONNECT_S, "read_timeout": 30, "retries": {"total_max_attempts": 1}}
+        return {"config_kwargs": limits_s3}
+    return {}
+
+
+def _gunzip(data: bytes) -> bytes:
+    if not data.startswith(b"\x1f\x8b"):  # an HTTP client may have decompressed it already
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"broken gzip: {_one_line(error)}") from error
+
+
+def _run(command: list[str], folder: Path) -> bytes:
+    """Standard output of a command run in `folder`. Raises Unreachable."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=_COMMAND_S)
+    except FileNotFoundError as error:
+        raise Unreachable(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unreachable(f"{command[0]} took more than {_COMMAND_S:.0f} s") from error
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").split("\n")
+        why = next((line for line in lines if re.match(r"E: |npm (ERR!|error) ", line)), lines[0])
+        raise Unreachable(f"{command[0]} exited with {done.returncode}: {why.strip()}")
+    return done.stdout
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    return next(folder.glob(pattern))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)

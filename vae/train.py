@@ -1,0 +1,145 @@
+"""One epoch of training: torch only, the same for a search trial, one process and a DDP worker."""
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from vae.batches import Batch, Shard
+from vae.errors import UserError
+from vae.models import VAE, Densities
+from vae.objectives import ObjectiveConfig, terms
+
+Forward = Callable[[Tensor, Tensor], Densities]
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
+
+
+class DivergedError(UserError):
+    """The loss or gradient stopped being finite; the weights are those before the bad update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the weights are found. Raises ValueError for what could never train."""
+
+    epochs: int = 20
+    batch_size: int = 128  # images in a global batch, over all workers
+    learning_rate: float = 1e-3  # Adam's, at its peak
+    schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to 0 at the last step
+    grad_clip: float = 0.0  # largest gradient norm; 0 leaves gradients alone
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"  # bfloat16: autocast
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"epochs is {self.epochs} and batch_size {self.batch_size}, "
+                "both must be at least 1"
+            )
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}, must be above 0")
+        if not 0 <= self.grad_clip < math.inf:
+            raise ValueError(f"grad_clip is {self.grad_clip}, must be 0 (off) or above")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of everything that is summed."""
+        return PRECISIONS[self.precision]
+
+
+@dataclass
+class TrainState:
+    """Everything that the next step depends on besides the data; what a checkpoint holds."""
+
+    model: VAE
+    optimizer: torch.optim.Adam
+    epoch: int = 0  # epochs finished
+    step: int = 0  # updates made
+
+
+def new_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainState:
+    """Start training `model` on `device`: Adam, in one fused kernel per step."""
+    model = model.to(device, config.dtype)
+    return TrainState(model, torch.optim.Adam(model.parameters(), config.learning_rate, fused=True))
+
+
+def learning_rate_at(config: TrainConfig, step: int, total_steps: int) -> float:
+    """The learning rate of update `step` of `total_steps`, counted from 0."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total_steps))
+
+
+def train_epoch(
+    state: TrainState,
+    forward: Forward,
+    batches: Iterable[Batch],
+    config: TrainConfig,
+    objective: ObjectiveConfig,
+    *,
+    steps: int,
+    shard: Shard,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> Tensor:
+    """Run one epoch of `steps` updates and return this rank's part of each step's mean loss.
+
+    Collective: under DDP every rank calls it. The result is float64 [steps], in nats per image;
+    summed over ranks it is the loss of the global batches. `forward` is the model, or DDP around
+    it. Raises DivergedError, on every rank and before the update, if the gradient is not finite.
+    """
+    losses = []
+    for batch in batches:
+        rate = learning_rate_at(config, state.step, steps * config.epochs)
+        losses.append(train_step(state, forward, batch, config, objective, rate, shard))
+        on_step(len(losses))
+    state.epoch += 1
+    return torch.stack(losses).double().cpu()
+
+
+def train_step(
+    state: TrainState,
+    forward: Forward,
+    batch: Batch,
+    config: TrainConfig,
+    objective: ObjectiveConfig,
+    learning_rate: float,
+    shard: Shard,
+) -> Tensor:
+    """Make one update; return the sum of this rank's losses over the global batch size."""
+    with autocast(config, batch.x_BCHW.device):
+        densities = forward(batch.x_BCHW, batch.eps_KBD)
+    mean_loss = terms(objective, densities).loss_B.sum() / batch.global_size
+    # DDP averages gradients over ranks; shards may differ in size, so each rank's part of the
+    # global mean is scaled by the number of ranks to make that average the global mean's gradient.
+    (mean_loss * shard.world).backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    norm = get_total_norm(gradients)
+    if not torch.isfinite(norm):
+        raise diverged(state, mean_loss, config, shard)
+    if config.grad_clip:
+        clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.step += 1
+    return mean_loss.detach()
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 matrix products where the precision asks for them; densities stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
+def diverged(state: TrainState, loss: Tensor, config: TrainConfig, shard: Shard) -> DivergedError:
+    """Name the step, the rank and the setting most likely at fault."""
+    return DivergedError(
+        f"training diverged at step {state.step} (epoch {state.epoch + 1}, rank {shard.rank} of "
+        f"{shard.world}): loss {float(loss):g} nats or its gradient is not finite; most likely "
+        f"train.learning_rate = {config.learning_rate:g} is too high, try "
+        f"{config.learning_rate / 3:.1g}"
+    )

@@ -1,0 +1,103 @@
+"""What every Ray Train worker runs: resume, then train, validate and save, epoch by epoch."""
+
+import time
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from vae import checkpoint
+from vae.batches import Shard
+from vae.checkpoint import History
+from vae.datasets import DatasetRef, load
+from vae.experiment import from_dict
+from vae.fit import Fit
+from vae.models import VAE
+from vae.store import open_store
+from vae.train import DivergedError
+
+HEARTBEAT_S = 2.0  # between progress events inside an epoch
+
+
+def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
+    """Train to the last epoch. Ray runs it on every rank; rank 0's answer becomes the result.
+
+    `settings` is plain data: experiment, dataset, store, where checkpoints go in it, and the queue
+    that takes rank 0's events. A diverged training is an answer, not an exception, because Ray
+    would start the workers again to fail the same way.
+    """
+    try:
+        return {"history": Worker(settings).run()}
+    except DivergedError as error:
+        return {"diverged": str(error)}
+
+
+class Worker:
+    """One rank: its part of the fit, the store and the way to tell the driver."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        context = ray.train.get_context()
+        self.shard = Shard(context.get_world_rank(), context.get_world_size())
+        self.device = ray.train.torch.get_device()
+        self.store, self.prefix = open_store(settings["store"]), settings["checkpoints"]
+        self.events, self.beat = settings["events"], time.time()
+        experiment = from_dict(settings["experiment"])
+        ref = DatasetRef.from_json(settings["dataset"])
+        train, val = (
+            torch.from_numpy(load(ref, self.store, split).images) for split in ("train", "val")
+        )
+        self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduced)
+        self.epochs = experiment.train.epochs
+
+    def run(self) -> History:
+        """Run every epoch that is not in the store yet; return the metrics of all. Collective."""
+        history = self.resume()
+        state, forward = self.fit.state, self.distributed()
+        while state.epoch < self.epochs:
+            row, losses = self.fit.epoch(forward, self.heartbeat)
+            history = [*history, row]
+            if self.shard.rank == 0:
+                checkpoint.save(self.store, self.prefix, state, history)
+                checkpoint.prune(self.store, self.prefix, history)
+                self.events.put({"row": row, "losses": losses.tolist()})
+        return history
+
+    def resume(self) -> History:
+        """Continue from the newest whole checkpoint, the same one on every rank. Collective."""
+        content = [checkpoint.latest(self.store, self.prefix) if self.shard.rank == 0 else None]
+        if self.shard.world > 1:
+            dist.broadcast_object_list(content, device=self.device)
+        if content[0] is None:
+            return []
+        history = checkpoint.restore(self.fit.state, content[0])
+        if self.shard.rank == 0:
+            self.events.put({"resumed": self.fit.state.epoch, "history": history})
+        return history
+
+    def distributed(self) -> VAE | DistributedDataParallel:
+        """The model, with gradients averaged over ranks if there are several. Collective."""
+        if self.shard.world == 1:
+            return self.fit.state.model
+        ids = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            self.fit.state.model, device_ids=ids, gradient_as_bucket_view=True
+        )
+
+    def reduced(self, x: Tensor) -> Tensor:
+        """The sum over ranks, on the CPU. Collective."""
+        if self.shard.world == 1:
+            return x
+        on_device = x.to(self.device)
+        dist.all_reduce(on_device)
+        return on_device.cpu()
+
+    def heartbeat(self, step: int) -> None:
+        """Let the driver know, every few seconds, how far rank 0 is in the epoch."""
+        if self.shard.rank == 0 and time.time() - self.beat > HEARTBEAT_S:
+            self.beat = time.time()
+            epoch = self.fit.state.epoch + 1
+            self.events.put({"epoch": epoch, "step": step, "steps": self.fit.steps})
