@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from safetensors import SafetensorError, safe_open
 
@@ -163,9 +163,13 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Say whether a parsed JSON value is a finite number (a bool is not)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (
+        abs(value) <= sys.float_info.max
+    )  # an int may be too large to convert; NaN compares false
 
 
 def _record(name: str, entry: object, where: str) -> FileRecord:

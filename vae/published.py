@@ -62,21 +62,17 @@ def pull(store: Store, name: str, version: str | None, to: Path) -> Manifest:
     Does nothing if `to` already holds that very version. Raises UserError for an unknown name or
     version or an occupied `to`, IntegrityError if anything is not as it was published.
     """
-    best = None if version else _require_best(store, name)
-    version = best.version if best else version
-    assert version is not None
-    data, manifest = read_manifest(store, name, version)
-    if best and best.manifest_sha256 != (found := hashlib.sha256(data).hexdigest()):
-        raise IntegrityError(
-            f"{store.uri}/{version_folder(name, version)}/{MANIFEST} was changed: "
-            f"expected sha256 {best.manifest_sha256}, found {found}"
-        )
+    if version is None:
+        data, manifest = _read_best_manifest(store, name)
+    else:
+        data, manifest = read_manifest(store, name, version)
     to = to.resolve()
     if _is_occupied(to):
         return _already(to, data)
     with _new_folder(to) as folder:
         for file, record in manifest.files.items():
-            _fetch(store, f"{version_folder(name, version)}/{file}", folder / file, record)
+            key = f"{version_folder(name, manifest.version)}/{file}"
+            _fetch(store, key, folder / file, record)
         (folder / MANIFEST).write_bytes(data)
     return manifest
 
@@ -142,12 +138,19 @@ def _versions(store: Store, name: str) -> list[str]:
     return versions
 
 
-def _require_best(store: Store, name: str) -> Best:
+def _read_best_manifest(store: Store, name: str) -> tuple[bytes, Manifest]:
     best, _ = read_best(store, name)
     if best is None:
         latest = _versions(store, name)[-1]
         raise UserError(f"model {name!r} has no best version, name one such as {name}@{latest}")
-    return best
+    data, manifest = read_manifest(store, name, best.version)
+    found = hashlib.sha256(data).hexdigest()
+    if found != best.manifest_sha256:
+        raise IntegrityError(
+            f"{store.uri}/{version_folder(name, best.version)}/{MANIFEST} was changed: "
+            f"expected sha256 {best.manifest_sha256}, found {found}"
+        )
+    return data, manifest
 
 
 def _metrics(store: Store, name: str, version: str) -> dict[str, float]:
