@@ -1,14 +1,10 @@
 """The stores' promises, on a local folder and on a real S3 server."""
 
+import filecmp
 import multiprocessing
 import os
 import pickle
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.s3_server import S3Server
 from vae.errors import UserError
 from vae.store import (
     TEMPORARY,
@@ -35,16 +30,16 @@ WRITERS = 16
 COUNTS_PER_WRITER = 3
 
 
-def race(work: Callable[[int], T]) -> list[T]:
-    """Run `work(0..15)` on threads that start together."""
-    barrier = threading.Barrier(WRITERS)
+def race(work: Callable[[int], T], writers: int = WRITERS) -> list[T]:
+    """Run `work` with 0, 1, … on threads that start together."""
+    barrier = threading.Barrier(writers)
 
     def run(index: int) -> T:
         barrier.wait()
         return work(index)
 
-    with ThreadPoolExecutor(WRITERS) as pool:
-        return list(pool.map(run, range(WRITERS)))
+    with ThreadPoolExecutor(writers) as pool:
+        return list(pool.map(run, range(writers)))
 
 
 def try_create(store: Store, key: str, data: bytes) -> bool:
@@ -166,8 +161,9 @@ def test_create_race(store: Store) -> None:
 
 
 def test_create_race_of_equals(store: Store) -> None:
-    """Of 16 racing creators of the same bytes still only one is told that it won."""
-    assert race(lambda index: try_create(store, "claim", b"same")).count(True) == 1
+    """Of racing creators of the same bytes still only one is told that it won."""
+    won = race(lambda _: try_create(store, "claim", b"same"), writers=4)
+    assert won.count(True) == 1
 
 
 def test_create_race_of_processes(tmp_path: Path) -> None:
@@ -209,33 +205,32 @@ def test_replace_race(store: Store) -> None:
     assert int(store.read("counter")) == WRITERS * COUNTS_PER_WRITER
 
 
-def test_reads_are_never_torn(store: Store) -> None:
+def test_reads_are_never_torn(store: Store, tmp_path: Path) -> None:
     """A reader beside a writer sees one whole version, by read and by download."""
-    size = 300_000
+    size, copy = 300_000, tmp_path / "copy"
     store.put("a", bytes(size))
-    done = threading.Event()
 
     def write() -> None:
         for value in range(1, 30):
             store.put("a", bytes([value]) * (size + value))
-        done.set()
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
-        while not done.is_set() and not writing.done():
-            data = store.read("a")
-            assert data == bytes([data[0]]) * (size + data[0])
+        while not writing.done():
+            store.download("a", copy)
+            for data in (store.read("a"), copy.read_bytes()):
+                assert data == bytes([data[0]]) * (size + data[0])
         writing.result()
 
 
 def test_upload_and_download(store: Store, tmp_path: Path) -> None:
     """A file of several parts arrives whole, makes its folders and leaves nothing beside it."""
     source, copy = tmp_path / "source", tmp_path / "new" / "copy"
-    block = os.urandom(1 << 20)
-    source.write_bytes(block * 101)  # s3fs sends parts from 100 MiB on
+    parts_mib = 101 if store.uri.startswith("s3") else 3  # s3fs sends parts from 100 MiB on
+    source.write_bytes(os.urandom(1 << 20) * parts_mib)
     store.upload(source, "big")
     store.download("big", copy)
-    assert copy.read_bytes() == source.read_bytes()
+    assert filecmp.cmp(copy, source, shallow=False)
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
     assert store.list() == ["big"]
 
@@ -269,103 +264,6 @@ def test_trees(store: Store, tmp_path: Path) -> None:
         download_tree(store, "none", tmp_path / "copy")
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from vae.store import open_store
-
-store = open_store(sys.argv[1])
-print("ready", flush=True)
-if sys.argv[2] == "put":
-    while True:
-        store.put("a", b"new" * 10_000_000)
-store.upload(Path(sys.argv[3]), "a")
-"""
-
-
-def test_killed_in_upload(tmp_path: Path) -> None:
-    """A writer killed in the middle leaves the old bytes, and its temporary file is not listed."""
-    store = open_store(str(tmp_path / "store"))
-    store.put("a", b"old")
-    pipe = tmp_path / "endless"
-    os.mkfifo(pipe)
-    command = [sys.executable, "-c", KILLED, store.uri, "upload", str(pipe)]
-    with subprocess.Popen(command) as process, pipe.open("wb") as feed:
-        feed.write(bytes(2 << 20))
-        feed.flush()
-        wait_for(lambda: any(file.stat().st_size for file in temporaries(tmp_path)))
-        process.send_signal(signal.SIGKILL)
-    assert store.read("a") == b"old"
-    assert store.list() == ["a"]
-    assert temporaries(tmp_path)
-
-
-def test_killed_in_put(tmp_path: Path) -> None:
-    """A writer killed at any moment of a put leaves the old bytes or the new."""
-    store = open_store(str(tmp_path / "store"))
-    store.put("a", b"old")
-    command = [sys.executable, "-c", KILLED, store.uri, "put"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        wait_for(lambda: bool(temporaries(tmp_path)))
-        process.send_signal(signal.SIGKILL)
-    assert store.read("a") in (b"old", b"new" * 10_000_000)
-    assert store.list() == ["a"]
-
-
-def test_stale_temporaries_are_swept(tmp_path: Path) -> None:
-    """What a killed writer left a day ago is removed, what is being written is not."""
-    store = open_store(str(tmp_path))
-    store.put("a/b", b"x")
-    old, new = tmp_path / "a" / f"{TEMPORARY}old", tmp_path / "a" / f"{TEMPORARY}new"
-    for path in (old, new):
-        path.touch()
-    os.utime(old, (0, 0))
-    store.check_writable()
-    assert new.exists()
-    assert not old.exists()
-
-
-FULL = """
-import resource, signal, sys
-from pathlib import Path
-from vae.store import open_store
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-store = open_store(sys.argv[1])
-writes = {
-    "put": lambda: store.put("a", bytes(200_000)),
-    "create": lambda: store.create("b", bytes(200_000)),
-    "replace": lambda: store.replace("a", bytes(200_000), store.read_token("a")[1]),
-    "upload": lambda: store.upload(Path(sys.argv[2]), "a"),
-    "download": lambda: store.download("big", Path(sys.argv[3])),
-}
-for name, write in writes.items():
-    try:
-        write()
-    except OSError as error:
-        print(name, error.errno)
-"""
-
-
-def test_disk_full(tmp_path: Path) -> None:
-    """A write that finds no room fails, leaves the old bytes and takes its temporary file away."""
-    store = open_store(str(tmp_path / "store"))
-    store.put("a", b"old")
-    store.put("big", bytes(200_000))
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(bytes(200_000))
-    target.write_bytes(b"old")
-    command = [sys.executable, "-c", FULL, store.uri, str(source), str(target)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert [line.split()[0] for line in output.splitlines()] == [
-        *("put", "create", "replace", "upload", "download")
-    ]
-    assert store.list() == ["a", "big"]
-    assert store.read("a") == target.read_bytes() == b"old"
-    assert not temporaries(tmp_path)
-
-
 def test_an_object_is_no_folder(tmp_path: Path) -> None:
     """A key below an object is refused, and not as one that exists."""
     store = open_store(str(tmp_path))
@@ -377,8 +275,10 @@ def test_an_object_is_no_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "/a", "a/", "a//b", "..", "a/../b", "./a", "a\\b", "a\0", "a\n", "\ud800", "a?versionId=1"]
-    + [f"{TEMPORARY}a", f"a/{TEMPORARY}b/c", ".locks/a"],
+    [
+        *("", "/a", "a/", "a//b", "..", "a/../b", "./a", "a\\b", "a\0", "a\n", "\ud800"),
+        *("a?versionId=1", f"{TEMPORARY}a", f"a/{TEMPORARY}b/c", ".locks/a"),
+    ],
 )
 def test_refused_keys(store: Store, key: str, tmp_path: Path) -> None:
     """No operation takes a key that leaves the store, names nothing or is the store's own."""
@@ -449,71 +349,7 @@ def test_open_store_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_refused_uris(uri: str, message: str) -> None:
     """A URI that is not one of the three forms is refused in one line."""
-    with pytest.raises(UserError, match=".") as caught:
+    with pytest.raises(UserError, match="^store ") as caught:
         open_store(uri)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_writable(store: Store) -> None:
-    """A writable store passes the check, which leaves nothing behind."""
-    store.check_writable()
-    assert store.list() == []
-
-
-def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
-    """A store below a file is not writable, and the file is named."""
-    (tmp_path / "file").touch()
-    for path in (tmp_path / "file", tmp_path / "file" / "store"):
-        with pytest.raises(UserError, match=f"{tmp_path}/file is not a folder"):
-            open_store(str(path)).check_writable()
-
-
-def test_read_only_folder() -> None:
-    """A folder that takes no files is not writable, even to root."""
-    with pytest.raises(UserError, match="not writable"):
-        open_store("/proc/self/store").check_writable()
-
-
-def test_missing_bucket(s3_uri: str) -> None:
-    """A bucket that does not exist is named, with the command that creates it."""
-    with pytest.raises(UserError, match="create-bucket --bucket no-such-bucket"):
-        open_store("s3://no-such-bucket/x").check_writable()
-
-
-def test_wrong_credentials(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys that the server does not know are refused, naming the variable."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "unknown")
-    with pytest.raises(UserError, match="refuses to write .* AWS_ACCESS_KEY_ID"):
-        open_store(s3_uri).check_writable()
-
-
-def test_no_credentials(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without credentials the message says which variables to set."""
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(UserError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
-        open_store(s3_uri).check_writable()
-
-
-def test_unreachable_endpoint(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint where nobody listens is named in one line."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        for name, value in (s3_server.env | {"AWS_ENDPOINT_URL": endpoint}).items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(UserError, match=f"cannot reach {endpoint}") as caught:
-            open_store("s3://tests/x").check_writable()
-    assert "\n" not in str(caught.value)
-
-
-def temporaries(folder: Path) -> list[Path]:
-    return list(folder.rglob(f"{TEMPORARY}*"))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

@@ -1,12 +1,14 @@
 """Training and evaluation on the cluster, seen from the driver: start them, follow them, return."""
 
-import logging
+import copy
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import ray
+import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
@@ -15,15 +17,14 @@ from torch import Tensor
 from vae.checkpoint import History
 from vae.cluster import Resources, preserved_signals
 from vae.datasets import DatasetRef
-from vae.errors import UserError
-from vae.evaluate import Sums, chunks, likelihood_sums
+from vae.evaluate import EvaluationConfig, Sums, chunks, likelihood_sums
 from vae.experiment import Experiment
 from vae.models import VAE
 from vae.runs import Run
+from vae.timing import Span
 from vae.train import DivergedError
 from vae.worker import train_worker
 
-log = logging.getLogger("vae.launch")
 Event = dict[str, Any]
 MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
 POLL_S = 0.2
@@ -78,13 +79,41 @@ def fit(
     return history
 
 
+class Follower(threading.Thread):
+    """A context that hands events to `on_event` on its own thread, while the main one blocks."""
+
+    def __init__(self, events: Queue, on_event: Callable[[Event], None]) -> None:
+        super().__init__(name="follow-fit", daemon=True)
+        self.events, self.on_event = events, on_event
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        """Poll until the context ends and nothing is left."""
+        while True:
+            last_look = self.over.is_set()
+            try:
+                for event in self.events.get_nowait_batch(self.events.qsize()):
+                    self.on_event(event)
+            except Empty:
+                pass
+            if last_look:
+                return
+            self.over.wait(POLL_S)
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.join()
+
+
 def followed(
     trainer: TorchTrainer, events: Queue, on_event: Callable[[Event], None]
 ) -> dict[str, Any]:
-    """Run the trainer in this thread's place of work and pass its events on as they come."""
-    following = Follower(events, on_event)
+    """Run the trainer, passing its events on as they come; rank 0's answer."""
     try:
-        with preserved_signals(), following:
+        with preserved_signals(), Follower(events, on_event):
             result = trainer.fit()
     except TrainingFailedError as error:
         raise RuntimeError(f"training failed: {first_failure(error)}") from error
@@ -98,3 +127,30 @@ def first_failure(error: TrainingFailedError) -> str:
     for rank, failure in sorted(failures.items()):
         return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"
     return str(error).strip().splitlines()[-1]
+
+
+def evaluate(
+    model: VAE, images_NCHW: Tensor, config: EvaluationConfig, resources: Resources
+) -> tuple[dict[str, float], list[Span]]:
+    """Judge a model on a split as it sees it, sharded over the cluster; exact for any sharding.
+
+    Returns metrics in nats per image, and when each shard was computing.
+    """
+    weights, images = ray.put(model), ray.put(images_NCHW)
+    task = ray.remote(num_cpus=1, num_gpus=int(resources.use_gpu))(shard_sums)
+    n_chunks, n_shards = chunks(len(images_NCHW)), min(resources.slots, chunks(len(images_NCHW)))
+    shards = [range(rank, n_chunks, n_shards) for rank in range(n_shards)]
+    answers = ray.get([task.remote(weights, images, shard, config) for shard in shards])
+    sums = sum((sums for sums, _ in answers), Sums.zero(model.latent_dim))
+    pixels = images_NCHW[0].numel()
+    return sums.metrics(config, pixels), [span for _, span in answers]
+
+
+def shard_sums(
+    model: VAE, images_NCHW: Tensor, indices: range, config: EvaluationConfig
+) -> tuple[Sums, Span]:
+    """One shard's sums over the named chunks, on this worker's device."""
+    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+    began = time.time()
+    sums = likelihood_sums(copy.deepcopy(model).to(device), images_NCHW, indices, config)
+    return sums, (began, time.time())

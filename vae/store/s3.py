@@ -17,6 +17,7 @@ import s3fs  # type: ignore[import-untyped]
 from botocore.exceptions import (  # type: ignore[import-untyped]
     BotoCoreError,
     ClientError,
+    ConnectionError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -199,8 +200,8 @@ class S3Store:
         where = endpoint or "AWS"
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return "no credentials, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        if isinstance(error, HTTPClientError):
-            return f"cannot reach {where} ({error}), check AWS_ENDPOINT_URL"
+        if isinstance(error, ConnectionError | HTTPClientError):
+            return f"cannot reach {where} ({type(error).__name__}), check AWS_ENDPOINT_URL"
         if _error_code(error) == "NoSuchBucket":
             return (
                 f"no bucket '{self.bucket}' at {where}, "

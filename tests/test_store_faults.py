@@ -1,0 +1,281 @@
+"""What the stores do when a writer is killed, the disk is full or the server is not there."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.s3_server import S3Server
+from vae.errors import UserError
+from vae.store import TEMPORARY, Conflict, Store, open_store
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from vae.store import open_store
+
+store = open_store(sys.argv[1])
+print("ready", flush=True)
+if sys.argv[2] == "put":
+    while True:
+        store.put("a", b"new" * 10_000_000)
+store.upload(Path(sys.argv[3]), "a")
+"""
+
+
+def test_killed_in_upload(tmp_path: Path) -> None:
+    """A writer killed in the middle leaves the old bytes, and its temporary file is not listed."""
+    store = open_store(str(tmp_path / "store"))
+    store.put("a", b"old")
+    pipe = tmp_path / "endless"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", KILLED, store.uri, "upload", str(pipe)]
+    with subprocess.Popen(command) as process, pipe.open("wb") as feed:
+        feed.write(bytes(2 << 20))
+        feed.flush()
+        wait_for(lambda: any(file.stat().st_size for file in temporaries(tmp_path)))
+        process.send_signal(signal.SIGKILL)
+    assert store.read("a") == b"old"
+    assert store.list() == ["a"]
+    assert temporaries(tmp_path)
+
+
+def test_killed_in_put(tmp_path: Path) -> None:
+    """A writer killed at any moment of a put leaves the old bytes or the new."""
+    store = open_store(str(tmp_path / "store"))
+    store.put("a", b"old")
+    command = [sys.executable, "-c", KILLED, store.uri, "put"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: bool(temporaries(tmp_path)))
+        process.send_signal(signal.SIGKILL)
+    assert store.read("a") in (b"old", b"new" * 10_000_000)
+    assert store.list() == ["a"]
+
+
+def test_stale_temporaries_are_swept(tmp_path: Path) -> None:
+    """What a killed writer left a day ago is removed, what is being written is not."""
+    store = open_store(str(tmp_path))
+    store.put("a/b", b"x")
+    old, new = tmp_path / "a" / f"{TEMPORARY}old", tmp_path / "a" / f"{TEMPORARY}new"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    store.check_writable()
+    assert new.exists()
+    assert not old.exists()
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from vae.store import open_store
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+store = open_store(sys.argv[1])
+writes = {
+    "put": lambda: store.put("a", bytes(200_000)),
+    "create": lambda: store.create("b", bytes(200_000)),
+    "replace": lambda: store.replace("a", bytes(200_000), store.read_token("a")[1]),
+    "upload": lambda: store.upload(Path(sys.argv[2]), "a"),
+    "download": lambda: store.download("big", Path(sys.argv[3])),
+}
+for name, write in writes.items():
+    try:
+        write()
+    except OSError as error:
+        print(name, error.errno)
+"""
+
+
+def test_disk_full(tmp_path: Path) -> None:
+    """A write that finds no room fails, leaves the old bytes and takes its temporary file away."""
+    store = open_store(str(tmp_path / "store"))
+    store.put("a", b"old")
+    store.put("big", bytes(200_000))
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(bytes(200_000))
+    target.write_bytes(b"old")
+    command = [sys.executable, "-c", FULL, store.uri, str(source), str(target)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert [line.split()[0] for line in output.splitlines()] == [
+        *("put", "create", "replace", "upload", "download")
+    ]
+    assert store.list() == ["a", "big"]
+    assert store.read("a") == target.read_bytes() == b"old"
+    assert not temporaries(tmp_path)
+
+
+class FaultyProxy(ThreadingHTTPServer):
+    """Stands before a real S3 server and spoils the PUT requests, one fault each.
+
+    "lost": the server does it, the answer never arrives. "busy": 409, the server never hears of it.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Relay)
+        self.upstream = urlsplit(endpoint).netloc
+        self.faults: list[str] = []
+        self.endpoint = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Relay(BaseHTTPRequestHandler):
+    server: FaultyProxy
+
+    def do_GET(self) -> None:
+        self._relay()
+
+    def do_HEAD(self) -> None:
+        self._relay()
+
+    def do_PUT(self) -> None:
+        fault = self.server.faults.pop(0) if self.server.faults else ""
+        if fault == "busy":
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(409, [], b"<Error><Code>ConditionalRequestConflict</Code></Error>")
+        else:
+            self._relay(answer=fault != "lost")
+
+    def _relay(self, answer: bool = True) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        upstream = http.client.HTTPConnection(self.server.upstream)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        response = upstream.getresponse()
+        data = response.read()
+        upstream.close()
+        if answer:
+            self._answer(response.status, response.getheaders(), data)
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy(
+    s3_uri: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyProxy]:
+    """The S3 server behind a proxy without faults as yet; the environment reaches the proxy."""
+    with FaultyProxy(s3_server.endpoint) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("faults", [["lost"], ["busy", "busy"], ["busy", "lost"]])
+def test_undecided_writes_are_settled(s3_uri: str, proxy: FaultyProxy, faults: list[str]) -> None:
+    """A conditional write that the server did, or was too busy for, is no lost race."""
+    store = open_store(s3_uri)
+    proxy.faults += faults
+    store.create("a", b"1")
+    assert not proxy.faults
+    data, token = store.read_token("a")
+    proxy.faults += faults
+    store.replace("a", data + b"2", token)
+    assert not proxy.faults
+    assert store.read("a") == b"12"
+
+
+def test_lost_races_stay_lost(s3_uri: str, proxy: FaultyProxy) -> None:
+    """A busy server does not turn a lost race into a won one, even with equal bytes."""
+    store = open_store(s3_uri)
+    store.create("a", b"1")
+    _, token = store.read_token("a")
+    store.put("a", b"2")
+    proxy.faults += ["busy"]
+    with pytest.raises(FileExistsError):
+        store.create("a", b"2")
+    proxy.faults += ["busy"]
+    with pytest.raises(Conflict):
+        store.replace("a", b"2", token)
+    assert not proxy.faults
+
+
+def test_writable(store: Store) -> None:
+    """A writable store passes the check, which leaves nothing behind."""
+    store.check_writable()
+    assert store.list() == []
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    """A store below a file is not writable, and the file is named."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "store"):
+        with pytest.raises(UserError, match=f"{tmp_path}/file is not a folder"):
+            open_store(str(path)).check_writable()
+
+
+def test_read_only_folder() -> None:
+    """A folder that takes no files is not writable, even to root."""
+    with pytest.raises(UserError, match="not writable"):
+        open_store("/proc/self/store").check_writable()
+
+
+def test_missing_bucket(s3_uri: str) -> None:
+    """A bucket that does not exist is named, with the command that creates it."""
+    with pytest.raises(UserError, match="create-bucket --bucket no-such-bucket"):
+        open_store("s3://no-such-bucket/x").check_writable()
+
+
+def test_wrong_credentials(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that the server does not know are refused, naming the variable."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "unknown")
+    with pytest.raises(UserError, match=r"refuses to write .* AWS_ACCESS_KEY_ID"):
+        open_store(s3_uri).check_writable()
+
+
+def test_no_credentials(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials the message says which variables to set."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(UserError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        open_store(s3_uri).check_writable()
+
+
+def test_unreachable_endpoint(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint where nobody listens is named in one line."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        for name, value in (s3_server.env | {"AWS_ENDPOINT_URL": endpoint}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match=f"cannot reach {endpoint}") as caught:
+            open_store("s3://tests/x").check_writable()
+    assert "\n" not in str(caught.value)
+
+
+def temporaries(folder: Path) -> list[Path]:
+    return list(folder.rglob(f"{TEMPORARY}*"))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

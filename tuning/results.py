@@ -1,0 +1,35 @@
+"""The trials of a search as plain data, and which of them won."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vae.errors import UserError
+from vae.experiment import Value
+from vae.timing import Span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial: what varied, and the lowest validation negative ELBO (nats) of any epoch."""
+
+    number: int
+    overrides: dict[str, Value]
+    nelbo: float | None  # None if no epoch was finished
+    epochs: int
+    stopped: bool  # early, by the scheduler
+    spans: list[Span]
+    error: str | None = None
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial:
+    """The trial with the lowest finite bound, the first of equals.
+
+    Raises UserError, quoting the first error, if no trial finished an epoch.
+    """
+    finished = [t for t in trials if t.nelbo is not None and math.isfinite(t.nelbo)]
+    if not finished:
+        errors = [trial.error for trial in trials if trial.error]
+        why = f": {errors[0]}" if errors else ""
+        raise UserError(f"none of the {len(trials)} trials of the search finished{why}")
+    return min(finished, key=lambda trial: (trial.nelbo, trial.number))

@@ -1,0 +1,169 @@
+"""Hyper-parameter search: Ray Tune around the training that the final fit uses.
+
+A trial is a plain function in one process. A finished trial is an object in the store, so a search
+that was killed goes on with what is missing, and neither Ray's nor Optuna's state is needed.
+"""
+
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import torch
+from numpy.typing import NDArray
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from tuning.results import Trial
+from tuning.space import domains
+from vae.cluster import Resources, preserved_signals
+from vae.datasets import DatasetRef, load
+from vae.experiment import Experiment, from_dict, with_overrides
+from vae.fit import Fit, Row
+from vae.runs import Result, Run, create_json, read_json
+
+METRIC = "best_nelbo"
+Images = NDArray[Any]
+OnEpoch = Callable[[int, dict[str, Any], Row], None]  # trial number, what varied, metrics
+
+
+def search(
+    run: Run, dataset: DatasetRef, resources: Resources, on_epoch: OnEpoch
+) -> list[Trial]:
+    """Run the trials that the store does not have yet; all trials, in order.
+
+    Blocks, and calls `on_epoch` in this process after every epoch of every trial.
+    """
+    config, prefix = run.experiment.search, f"{run.prefix}/search"
+    done = recorded(run, prefix)
+    if len(done) < config.trials:
+        recorder = Recorder(run, prefix, len(done), on_epoch)
+        tuner(run, dataset, resources, done, recorder)
+        done = recorded(run, prefix)
+    return done
+
+
+def recorded(run: Run, prefix: str) -> list[Trial]:
+    """The trials that have ended, by number."""
+    contents = [read_json(run.store, key) for key in run.store.list(prefix)]
+    return sorted((as_trial(c) for c in contents if c), key=lambda trial: trial.number)
+
+
+def as_trial(content: Result) -> Trial:
+    """A trial from its JSON object."""
+    return Trial(**content | {"spans": [(began, ended) for began, ended in content["spans"]]})
+
+
+def tuner(
+    run: Run, dataset: DatasetRef, resources: Resources, done: list[Trial], recorder: "Recorder"
+) -> None:
+    """Search on from the trials that are done: Optuna's TPE proposes, ASHA stops early."""
+    config, experiment = run.experiment.search, run.experiment
+    known = [t for t in done if t.nelbo is not None]
+    proposer = OptunaSearch(
+        domains(config.space),
+        metric=METRIC,
+        mode="min",
+        seed=experiment.seed + len(done),
+        points_to_evaluate=[trial.overrides for trial in known] or None,
+        evaluated_rewards=[trial.nelbo for trial in known] or None,
+    )
+    train, val = (ray.put(load(dataset, run.store, split).images) for split in ("train", "val"))
+    device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
+    with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch, preserved_signals():
+        tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(
+                    trial, settings=experiment.to_dict(), train=train, val=val
+                ),
+                device,
+            ),
+            tune_config=tune.TuneConfig(
+                num_samples=config.trials - len(done),
+                search_alg=proposer,
+                scheduler=ASHAScheduler(
+                    time_attr="epoch",
+                    metric=METRIC,
+                    mode="min",
+                    max_t=config.epochs,
+                    grace_period=config.grace_epochs,
+                    reduction_factor=2,
+                ),
+                max_concurrent_trials=resources.slots,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=run.run_id, storage_path=scratch, verbose=0, callbacks=[recorder]
+            ),
+        ).fit()
+
+
+def trial(
+    overrides: dict[str, Any], *, settings: dict[str, Any], train: Any, val: Any
+) -> None:
+    """Train one candidate for the search's epochs, reporting the best bound so far (nats)."""
+    epochs = settings["search"]["epochs"]
+    changed = with_overrides(settings, overrides | {"train.epochs": epochs})
+    images = [torch.from_numpy(ray.get(part).copy()) for part in (train, val)]
+    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+    fit, best = Fit(from_dict(changed), *images, device), math.inf
+    for _ in range(epochs):
+        row, _ = fit.epoch(fit.state.model, on_step=lambda step: None)
+        best = min(best, row["val/nelbo"])
+        tune.report({**row, METRIC: best})
+
+
+class Recorder(tune.Callback):
+    """Writes each trial to the store when it ends, and tells of every epoch. Runs in the driver."""
+
+    def __init__(self, run: Run, prefix: str, first: int, on_epoch: OnEpoch) -> None:
+        self.run, self.prefix, self.on_epoch = run, prefix, on_epoch
+        self.numbers: dict[str, int] = {}
+        self.first = first
+        self.rows: dict[str, list[Row]] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **_: Any
+    ) -> None:
+        """Keep the epoch's metrics and pass them on."""
+        names = ("epoch", "train/loss", "val/nelbo", "val/rate", "val/distortion")
+        row = {name: result[name] for name in (*names, "images_per_s", "began", "ended")}
+        self.rows.setdefault(trial.trial_id, []).append(row)
+        self.on_epoch(self.number(trial), dict(trial.config), row)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
+    ) -> None:
+        """The trial ran its epochs, or the scheduler stopped it."""
+        self.record(trial, None)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
+    ) -> None:
+        """The trial raised: its last line says what."""
+        text = (trial.get_pickled_error() or trial.error_msg) if trial.error_file else ""
+        self.record(trial, str(text).strip().splitlines()[-1] if text else "failed without a word")
+
+    def number(self, trial: TuneTrial) -> int:
+        """Trials count from 1 in the order in which they are first heard of, over all attempts."""
+        return self.numbers.setdefault(trial.trial_id, self.first + len(self.numbers) + 1)
+
+    def record(self, trial: TuneTrial, error: str | None) -> None:
+        """Write the trial once."""
+        rows = self.rows.get(trial.trial_id, [])
+        ended = Trial(
+            number=self.number(trial),
+            overrides=dict(trial.config),
+            nelbo=min((row["val/nelbo"] for row in rows), default=None),
+            epochs=len(rows),
+            stopped=error is None and len(rows) < self.run.experiment.search.epochs,
+            spans=[(row["began"], row["ended"]) for row in rows],
+            error=error,
+        )
+        key = f"{self.prefix}/trial-{ended.number:04d}.json"
+        create_json(self.run.store, key, json.loads(json.dumps(dataclasses.asdict(ended))))
