@@ -1,0 +1,71 @@
+"""What the stages of one flow run share: the run, the cluster, W&B, and the clock."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vae.cluster import Cluster
+from vae.runs import Result, Run
+from vae.timing import Span, covered_s, split_line
+from vae.tracking import TrackedRun, Tracker
+
+log = logging.getLogger("vae.pipeline")
+
+
+@dataclass
+class Session:
+    """One flow run at work; stages take it and leave their results in the store."""
+
+    run: Run
+    cluster: Cluster
+    tracker: Tracker
+    began: float = field(default_factory=time.time)
+    times: dict[str, dict[str, float]] = field(default_factory=dict)
+    tracked: dict[str, TrackedRun] = field(default_factory=dict)
+
+    def once(self, stage: str, work: Callable[[], tuple[Result, list[Span]]]) -> Result:
+        """A stage's result: the one in the store, or that of doing the work now."""
+        found = self.run.result(stage)
+        if found is not None:
+            log.info("%-8s done before, nothing to do", stage)
+            return found
+        began = time.time()
+        result, spans = work()
+        took = {"seconds": time.time() - began, "compute_s": covered_s(spans)}
+        self.times[stage] = took
+        return self.run.record(stage, result | {"time": took})
+
+    def needed(self, stage: str) -> Result:
+        """The result of an earlier stage, which has run by now."""
+        result = self.run.result(stage)
+        if result is None:
+            raise RuntimeError(f"run '{self.run.run_id}' has no result of its stage {stage}")
+        return result
+
+    def track(self, job_type: str, name: str = "") -> TrackedRun:
+        """The W&B run of that job in this session, opened when first asked for."""
+        key = f"{job_type} {name}".strip()
+        if key not in self.tracked:
+            settings = self.run.experiment.to_dict() | {"run_id": self.run.run_id}
+            self.tracked[key] = self.tracker.run(job_type, name or job_type, settings)
+        return self.tracked[key]
+
+    def time_split(self) -> str:
+        """Where this session's seconds went, in one line."""
+        return split_line(self.times, time.time() - self.began)
+
+
+@contextmanager
+def opened(run: Run, workers: Any, began: float | None) -> Iterator[Session]:
+    """A session for one flow run: Ray starts in the background, W&B is closed at the end.
+
+    `began`: when the clock started, in seconds since the epoch, if that was before now.
+    """
+    directory = Path(os.environ.get("WANDB_DIR", "."))
+    with Cluster(workers) as cluster, Tracker(run.run_id, directory) as tracker:
+        yield Session(run, cluster, tracker, began or time.time())
