@@ -1,0 +1,79 @@
+"""A finished run becomes a published version: its files in one folder, then the registry."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from vae import figures
+from vae.checkpoint import save_model
+from vae.datasets import DatasetRef, Split, load
+from vae.experiment import Experiment
+from vae.models import VAE
+from vae.registry import promote, publish
+from vae.report import render
+from vae.runs import Result, Run
+
+EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was published, and whether it is now the best of its name."""
+
+    version: str
+    uri: str
+    best: bool
+    pictures: dict[str, bytes]  # PNG, by name
+
+
+def publish_run(
+    run: Run, experiment: Experiment, ref: DatasetRef, model: VAE, stages: dict[str, Result]
+) -> Publication:
+    """Publish the model with metrics, pictures, report and examples; promote it if it is better.
+
+    `experiment`: with the settings that won. `stages`: the result of every earlier stage. Doing it
+    again completes what a crash left, under the same version. Raises UserError.
+    """
+    metrics = stages["evaluate"]["metrics"]
+    examples = Split(*(part[:EXAMPLES] for part in load(ref, run.store, "test")))
+    pictures = draw(model, examples)
+    with tempfile.TemporaryDirectory(prefix="vae-publish-") as name:
+        folder = Path(name)
+        save_model(model, folder)
+        save_file(
+            {"images": np.ascontiguousarray(examples.images), "labels": examples.labels.copy()},
+            folder / "examples.safetensors",
+        )
+        for picture, png in pictures.items():
+            figures.write_png(folder / f"{picture}.png", png)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        report = render(run, experiment, ref, stages, pictures)
+        (folder / "report.html").write_text(report, encoding="utf-8")
+        manifest = publish(
+            run.store,
+            experiment.name,
+            run.version,
+            folder,
+            run_id=run.run_id,
+            dataset_digest=ref.digest,
+            experiment=experiment.to_dict(),
+        )
+    best = promote(run.store, experiment.name, manifest.version, metrics["val/nelbo"])
+    uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
+    return Publication(manifest.version, uri, best, pictures)
+
+
+def draw(model: VAE, examples: Split) -> dict[str, bytes]:
+    """The four pictures of a version, PNG by name."""
+    images, labels = torch.from_numpy(examples.images), torch.from_numpy(examples.labels)
+    return {
+        "samples": figures.sample_grid(model),
+        "reconstructions": figures.reconstruction_grid(model, images),
+        "interpolation": figures.interpolation_grid(model, images, labels),
+        "latent": figures.latent_map(model, images, labels),
+    }
