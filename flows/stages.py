@@ -106,6 +106,7 @@ def publish(session: Session) -> Result:
             session.run.experiment.name,
             "model",
             result.uri,
+            files=result.files,
             aliases=["best"] if result.best else [],
             metadata=stages["evaluate"]["metrics"],
         )

@@ -29,6 +29,7 @@ class Publication:
     uri: str
     best: bool
     pictures: dict[str, bytes]  # PNG, by name
+    files: dict[str, str]  # sha256 by name
 
 
 def publish_run(
@@ -65,7 +66,8 @@ def publish_run(
         )
     best = promote(run.store, experiment.name, manifest.version, metrics["val/nelbo"])
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
-    return Publication(manifest.version, uri, best, pictures)
+    digests = {name: record.sha256 for name, record in manifest.files.items()}
+    return Publication(manifest.version, uri, best, pictures, digests)
 
 
 def draw(model: VAE, examples: Split) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 import base64
 from importlib import resources
-from typing import Any
+from typing import Literal
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -41,17 +41,17 @@ def render(
     """The page for a run whose stages have finished; `pictures` are PNG by name."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = (resources.files("vae") / "templates" / "report.html.j2").read_text("utf-8")
-    metrics = stages["evaluate"]["metrics"]
+    metrics, trials = stages["evaluate"]["metrics"], trial_rows(stages["search"])
     return environment.from_string(template).render(
         name=experiment.name,
         run_id=run.run_id,
         version=run.version,
         headlines=[(*HEADLINES[key], metrics[key]) for key in HEADLINES if key in metrics],
         pictures=[(CAPTIONS[name], data_uri(png)) for name, png in pictures.items()],
-        curves=Markup(figures.training_curves(stages["train"]["history"])),  # noqa: S704
+        curves=Markup(figures.training_curves(stages["train"]["history"])),
         best_epoch=stages["train"]["best_epoch"],
-        trials=trial_rows(stages["search"]),
-        trial_plot=Markup(trial_plot(stages["search"])),  # noqa: S704
+        trials=trials,
+        trial_plot=Markup(trial_plot(trials)),
         settings=sorted(flattened(experiment.to_dict()).items()),
         dataset=ref,
         times={name: result["time"] for name, result in stages.items()},
@@ -63,25 +63,31 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def trial_rows(search: Result) -> list[dict[str, Any]]:
-    """The trials, the best first, with what became of each in words."""
-    ranked = sorted(search["trials"], key=lambda t: (t["nelbo"] is None, t["nelbo"]))
-    won = search["overrides"]
-    return [trial | {"fate": fate(trial, trial["overrides"] == won)} for trial in ranked]
+def trial_rows(search: Result) -> list[figures.TrialRow]:
+    """The trials as the figures and the table show them, the best first."""
+    ranked = sorted(search["trials"], key=lambda trial: (trial["nelbo"] is None, trial["nelbo"]))
+    return [
+        {
+            "name": str(trial["number"]),
+            "overrides": trial["overrides"],
+            "nelbo": trial["nelbo"],
+            "epochs": trial["epochs"],
+            "outcome": outcome(trial),
+            "error": trial["error"],
+            "best": place == 0,
+        }
+        for place, trial in enumerate(ranked)
+    ]
 
 
-def fate(trial: dict[str, Any], won: bool) -> str:
+def outcome(trial: Result) -> Literal["finished", "stopped early", "failed"]:
     """What became of a trial."""
     if trial["error"]:
-        return f"failed: {trial['error']}"
-    return "won" if won else "stopped early" if trial["stopped"] else "finished"
+        return "failed"
+    return "stopped early" if trial["stopped"] else "finished"
 
 
-def trial_plot(search: Result) -> str:
+def trial_plot(trials: list[figures.TrialRow]) -> str:
     """Latent size against learning rate as SVG, if both were searched; else nothing."""
-    shown: list[figures.TrialRow] = [
-        {"overrides": t["overrides"], "nelbo": t["nelbo"]}
-        for t in search["trials"]
-        if {LATENT, RATE} <= t["overrides"].keys()
-    ]
+    shown = [trial for trial in trials if {LATENT, RATE} <= trial["overrides"].keys()]
     return figures.trial_plot(shown, LATENT, RATE) if shown else ""

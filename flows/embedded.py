@@ -1,0 +1,85 @@
+"""The pipeline in this process: what `vae run` does, with no server and no account needed."""
+
+import logging
+import os
+import sys
+
+from vae.cluster import Workers, check_local
+from vae.errors import UserError
+from vae.experiment import Overrides, load_experiment, parse_override
+from vae.runs import new_run_id, open_run
+from vae.store import Store, open_store
+
+ENVIRONMENT = {
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",  # stage progress shows in Prefect's UI as well
+    # The console is for stage progress and one-line errors; Prefect's API keeps the rest.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a first start makes the database
+    "DO_NOT_TRACK": "1",
+}
+
+
+def run_here(
+    stage: str,
+    experiment: str,
+    settings: list[str],
+    store: str,
+    run_id: str | None,
+    workers: str,
+    began: float,
+) -> None:
+    """Check everything that was given, then run the flow up to a stage and say what came out.
+
+    `began`: when the command started, in seconds since the epoch. Raises UserError before
+    anything starts for whatever can be known by then.
+    """
+    overrides = dict(parse_override(text) for text in settings)
+    check_local(Workers.parse(workers))
+    opened = open_store(store)
+    config = load_experiment(experiment, overrides)
+    opened.check_writable()
+    run = open_run(opened, run_id or new_run_id(config.name), config)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    show_progress()
+    logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
+    from flows.pipeline import pipeline
+
+    outcome = pipeline(
+        experiment=experiment,
+        overrides=overrides,
+        store=opened.uri,
+        run_id=run.run_id,
+        workers=workers,
+        until="publish" if stage == "run" else stage,
+        began=began,
+    )
+    say(outcome, config.name, opened)
+
+
+def show_progress() -> None:
+    """Print the package's own log lines, plainly."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    package = logging.getLogger("vae")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+
+
+def say(outcome: dict, name: str, store: Store) -> None:
+    """What came out, and what to do with it."""
+    result = outcome["result"]
+    if outcome["stage"] == "publish":
+        uri, best = result["uri"], result["best"]
+        folder = uri.removeprefix("file://")
+        print(f"\npublished {name}@{result['version']}" + (", the best so far" if best else ""))
+        print(f"  pictures  {folder}/samples.png (and reconstructions, interpolation, latent)")
+        print(f"  report    {folder}/report.html")
+        print(f"  pull      vae pull {name} --to DIR --store {store.uri}")
+    else:
+        print(f"\ncontinue  vae run --run-id {outcome['run_id']} with the same settings")
+    for path in outcome["wandb"]["paths"][:1]:
+        print(f"  W&B       wandb leet {path}    (or all of them: wandb leet)")
+    for url in outcome["wandb"]["urls"][:1]:
+        print(f"  W&B       {url}")
