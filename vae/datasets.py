@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tarfile
+import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,21 @@ from vae.store import Store
 
 FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused
 CHANNELS = (1, 3)
+# numpy parses a .npy header as Python, and lets through what that raises
+_BAD_NPY = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+)
+_MEND = "delete this folder and prepare the dataset again"
+
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 
 
 class ChecksumError(UserError):
@@ -58,13 +74,12 @@ class DataConfig:
     binarize_seed: int = 0
 
     def __post_init__(self) -> None:
-        local = os.path.isdir(self.name) or (
-            self.name.endswith(".npy") and os.path.isfile(self.name)
-        )
-        if self.name not in DATASETS and not local:
+        # os.path answers False, not an OSError, for a name that no file can have
+        npy = self.name.endswith(".npy") and os.path.isfile(self.name)
+        if self.name not in DATASETS and not npy and not os.path.isdir(self.name):
             raise ValueError(
-                f"name: no dataset and no path '{self.name}', allowed: {', '.join(DATASETS)}, "
-                f"or a folder of images or a .npy file{closest(self.name, DATASETS)}"
+                f"name: {self.name!r} is no dataset and no path, allowed: {', '.join(DATASETS)}, "
+                f"a folder of images or a .npy file{closest(self.name, DATASETS)}"
             )
         if self.validation < 1:
             raise ValueError(f"validation: {self.validation} images, must be at least 1")
@@ -93,11 +108,11 @@ class DatasetRef:
 
     def to_json(self) -> str:
         """Indented JSON; the same reference gives the same text."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "DatasetRef":
-        """Inverse of `to_json`. Raises UserError."""
+        """Inverse of `to_json`; raises UserError."""
         from pydantic import TypeAdapter, ValidationError
 
         try:
@@ -137,7 +152,11 @@ class DatasetSpec:
 
 
 def prepare(config: DataConfig, store: Store) -> DatasetRef:
-    """Fetch, verify, parse, split and write a dataset, unless the store has it. Raises UserError."""
+    """Fetch, verify, parse, split and write a dataset, unless the store has it; raises UserError.
+
+    A published dataset that is in the store is found without a network; of a local one the files
+    are read each time, because their content names it.
+    """
     if config.name in DATASETS:
         return prepare_from(DATASETS[config.name], config, store, cache_folder())
     path = Path(config.name)
@@ -181,7 +200,7 @@ def split_off(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
 
 
 def _key(name: str, digests: Mapping[str, str], config: DataConfig) -> str:
-    """Where the arrays belong; known before any is fetched, so a copy is found without a network."""
+    """Where the arrays belong: known before a file is fetched, from the pinned digests."""
     recipe = json.dumps([FORMAT, sorted(digests.items()), config.validation, config.limit])
     return f"datasets/{name}-{sha256(recipe.encode())[:8]}"
 
@@ -191,6 +210,8 @@ def _find(key: str, store: Store) -> DatasetRef | None:
         return DatasetRef.from_json(store.read(f"{key}/dataset.json"))
     except FileNotFoundError:
         return None
+    except UserError as error:
+        raise ChecksumError(f"{store.uri}/{key}/dataset.json: {error}; {_MEND}") from error
 
 
 def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store) -> DatasetRef:
@@ -218,78 +239,87 @@ def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store
 
 
 def _read(file: str, ref: DatasetRef, store: Store) -> NDArray[Any]:
-    mend = f"delete {ref.key} from {store.uri} and prepare the dataset again"
-    expected = ref.files[file]
+    where, expected = f"{store.uri}/{ref.key}/{file}", ref.files[file]
     try:
         data = store.read(f"{ref.key}/{file}")
     except FileNotFoundError as error:
-        raise ChecksumError(f"{ref.key}/{file} is missing; {mend}") from error
+        raise ChecksumError(f"{where}: missing; {_MEND}") from error
     if (found := sha256(data)) != expected:
-        wrong = f"{ref.key}/{file}: sha256 expected {expected}, found {found}"
-        raise ChecksumError(f"{wrong}; {mend}")
+        raise ChecksumError(f"{where}: sha256 expected {expected}, found {found}; {_MEND}")
     array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     return array
 
 
 def parse_idx(files: Mapping[str, bytes]) -> Parsed:
-    """MNIST's four IDX files. Raises UserError."""
-    train, test = (
-        _labelled(
-            part,
-            _read_idx(f"{part}-images-idx3-ubyte", files)[:, None],
-            _read_idx(f"{part}-labels-idx1-ubyte", files),
-        )
-        for part in ("train", "t10k")
+    """MNIST's four IDX files; raises UserError."""
+    images = {name: _read_idx(name, files[name])[:, None] for name in (TRAIN_IMAGES, TEST_IMAGES)}
+    labels = {name: _read_idx(name, files[name]) for name in (TRAIN_LABELS, TEST_LABELS)}
+    return Parsed(
+        _labelled(TRAIN_LABELS, images[TRAIN_IMAGES], labels[TRAIN_LABELS]),
+        _labelled(TEST_LABELS, images[TEST_IMAGES], labels[TEST_LABELS]),
+        classes=10,
     )
-    return Parsed(train, test, classes=10)
 
 
-def _read_idx(name: str, files: Mapping[str, bytes]) -> NDArray[Any]:
+def _read_idx(name: str, data: bytes) -> NDArray[Any]:
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     read = read_image_file if "images" in name else read_label_file
     with NamedTemporaryFile() as file:  # torchvision's reader takes a path only
-        file.write(files[name])
+        file.write(data)
         file.flush()
         try:
             array: NDArray[Any] = read(file.name).numpy()
-        except (AssertionError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (
+            AssertionError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:
             raise UserError(f"{name}: not an IDX file of bytes: {one_line(error)}") from error
     return array
 
 
 def parse_cifar10(files: Mapping[str, bytes]) -> Parsed:
-    """CIFAR-10's binary archive: records of a label and 3 x 32 x 32 bytes. Raises UserError."""
-    (archive,) = files.values()
+    """CIFAR-10's binary archive; raises UserError."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            members = read_tar(tar)
-        train = b"".join(members[f"data_batch_{i}.bin"] for i in range(1, 6))
-        train_records, test_records = (
-            np.frombuffer(data, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
-            for data in (train, members["test_batch.bin"])
+        with tarfile.open(fileobj=io.BytesIO(files[CIFAR10_ARCHIVE])) as archive:
+            members = read_tar(archive)
+        batches = [members[f"data_batch_{number}.bin"] for number in range(1, 6)]
+        return Parsed(
+            _read_cifar("training batches", b"".join(batches)),
+            _read_cifar("test_batch.bin", members["test_batch.bin"]),
+            classes=10,
         )
-    except (*BAD_ARCHIVE, LookupError, ValueError) as error:
-        raise UserError(f"not CIFAR-10's binary archive: {one_line(error)}") from error
-    parts = (("train", train_records), ("test", test_records))
-    train_split, test_split = (
-        _labelled(part, records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64))
-        for part, records in parts
+    except (*BAD_ARCHIVE, LookupError) as error:
+        raise UserError(f"{CIFAR10_ARCHIVE}: not its archive: {one_line(error)}") from error
+
+
+def _read_cifar(name: str, data: bytes) -> Split:
+    """Records of a label byte and 3 x 32 x 32 bytes of image."""
+    size = 1 + 3 * 32 * 32
+    if len(data) % size:
+        raise UserError(f"{name}: {len(data)} bytes, must be records of {size}")
+    records = np.frombuffer(data, np.uint8).reshape(-1, size)
+    images, labels = (
+        records[:, 1:].reshape(-1, 3, 32, 32),
+        records[:, 0].astype(np.int64),
     )
-    return Parsed(train_split, test_split, classes=10)
+    return _labelled(name, images, labels)
 
 
-def _labelled(part: str, images: NDArray[Any], labels: NDArray[Any]) -> Split:
-    """Images with a digit's label each."""
+def _labelled(name: str, images: NDArray[Any], labels: NDArray[Any]) -> Split:
+    """A split of ten classes."""
     if len(images) != len(labels):
-        raise UserError(f"{part}: {len(images)} images, but {len(labels)} labels")
-    if len(labels) and labels.max() > 9:
-        raise UserError(f"{part}: label {labels.max()}, must be 0 to 9")
+        raise UserError(f"{name}: {len(labels)} labels, but {len(images)} images")
+    if (labels > 9).any():
+        raise UserError(f"{name}: label {labels.max()}, must be 0 to 9")
     return Split(images, labels)
 
 
 def parse_images(files: Mapping[str, bytes]) -> Parsed:
-    """PNG or JPEG files of one size, each of the class that its folder names. Raises UserError."""
+    """PNG or JPEG files of one size, each of the class that its folder names; raises UserError."""
     folders = [PurePosixPath(file).parent.parts[:1] for file in files]
     classes = {folder: label for label, folder in enumerate(sorted(set(folders)))}
     images = [_decode(file, data) for file, data in files.items()]
@@ -308,7 +338,8 @@ def _decode(file: str, data: bytes) -> NDArray[np.uint8]:
 
     try:
         image: NDArray[Any] = decode_image(
-            torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.UNCHANGED
+            torch.frombuffer(bytearray(data), dtype=torch.uint8),
+            mode=ImageReadMode.UNCHANGED,
         ).numpy()
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{file}: not an image: {one_line(error)}") from error
@@ -319,11 +350,11 @@ def _decode(file: str, data: bytes) -> NDArray[np.uint8]:
 
 
 def parse_npy(files: Mapping[str, bytes]) -> Parsed:
-    """One .npy file: uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], C in (1, 3). Raises UserError."""
+    """One .npy file: uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], C 1 or 3; raises UserError."""
     ((file, data),) = files.items()
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+    except _BAD_NPY as error:
         raise UserError(f"{file}: not a .npy file of an array: {one_line(error)}") from error
     axes = [axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in CHANNELS]
     if array.dtype != np.uint8 or not array.size or (array.ndim != 3 and len(axes) != 1):
@@ -350,18 +381,12 @@ def _hold_out(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Parsed:
 DATASETS = {
     "mnist": DatasetSpec(
         name="mnist",
-        digests=dict(
-            zip(
-                IDX_FILES,
-                (
-                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-                ),
-                strict=True,
-            )
-        ),
+        digests={
+            TRAIN_IMAGES: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            TRAIN_LABELS: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            TEST_IMAGES: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            TEST_LABELS: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
         sources=lambda: [
             *operator_mirror("mnist"),
             *torchvision_mirrors("MNIST"),
@@ -371,18 +396,12 @@ DATASETS = {
     ),
     "fashion-mnist": DatasetSpec(
         name="fashion-mnist",
-        digests=dict(
-            zip(
-                IDX_FILES,
-                (
-                    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-                    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-                    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-                    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-                ),
-                strict=True,
-            )
-        ),
+        digests={
+            TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
         sources=lambda: [
             *operator_mirror("fashion-mnist"),
             *torchvision_mirrors("FashionMNIST"),
@@ -393,7 +412,7 @@ DATASETS = {
     "cifar10": DatasetSpec(
         name="cifar10",
         digests={
-            CIFAR10_FILE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            CIFAR10_ARCHIVE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
         },
         sources=lambda: [*operator_mirror("cifar10"), *torchvision_mirrors("CIFAR10")],
         parse=parse_cifar10,

@@ -24,6 +24,7 @@ log = logging.getLogger("vae.datasets")
 _CONNECT_S = 2.5  # name lookup, TCP and TLS together, so two dead mirrors cost at most 5 s
 _STALL_S = 5.0
 _COMMAND_S = 180.0
+BAD_ARCHIVE = (OSError, EOFError, tarfile.TarError, zlib.error)
 
 
 class SourceError(Exception):
@@ -80,21 +81,29 @@ class Package:
 
     @functools.cached_property
     def _contents(self) -> dict[str, bytes]:
-        """Base name -> bytes. Read from the archive in memory: no member's path reaches the disk."""
+        """Base name -> bytes, read in memory: no path in the archive reaches the disk."""
         try:
-            with tempfile.TemporaryDirectory() as folder, self._unpack(Path(folder)) as archive:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                self._unpack(Path(folder)) as archive,
+            ):
                 return read_tar(archive)
-        except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-            raise Unreachable(_one_line(error)) from error
+        except BAD_ARCHIVE as error:
+            raise Unreachable(one_line(error)) from error
 
 
 def npm_package(spec: str) -> Package:
     """The npm package `spec` ("name@version"), by the `npm` client."""
 
     def unpack(folder: Path) -> tarfile.TarFile:
-        options = ["--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=30000"]
+        options = [
+            "--ignore-scripts",
+            "--fetch-retries=0",
+            "--fetch-timeout=30000",
+            "--pack-destination=.",
+        ]
         _run(["npm", "pack", spec, *options], folder)
-        return tarfile.open(_only(folder, "*.tgz"))
+        return tarfile.open(next(folder.glob("*.tgz")))
 
     return Package(f"npm {spec}", unpack)
 
@@ -110,10 +119,15 @@ def debian_package(name: str) -> Package:
             log.info("debian %s: %s; trying again with fresh package lists", name, error)
             # Lists of our own: the system's may be empty, and changing them would need root.
             (folder / "lists" / "partial").mkdir(parents=True)
-            own = ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder}"]
+            own = [
+                "-o",
+                f"Dir::State::Lists={folder / 'lists'}",
+                "-o",
+                f"Dir::Cache={folder}",
+            ]
             _run(["apt-get", *limits, *own, "update"], folder)
             _run(["apt-get", *limits, *own, "download", name], folder)
-        contents = _run(["dpkg-deb", "--fsys-tarfile", str(_only(folder, "*.deb"))], folder)
+        contents = _run(["dpkg-deb", "--fsys-tarfile", str(next(folder.glob("*.deb")))], folder)
         return tarfile.open(fileobj=io.BytesIO(contents))
 
     return Package(f"debian {name}", unpack)
@@ -150,26 +164,52 @@ def fetch(
     Sources are asked in order; a wrong hash is refused, logged, and the next source asked. Raises
     UserError naming every source and why it failed.
     """
-    found = {file: data for file in digests if (data := _cached(cache / file, digests[file]))}
-    failures: list[str] = []
+    found = {
+        file: data for file in digests if (data := _cached(cache / file, digests[file])) is not None
+    }
+    failures: dict[str, str] = {}
     for source in sources:
         for file in [file for file in digests if file not in found]:
             try:
                 found[file] = _verified(source.read(file), digests[file])
             except SourceError as error:
-                failures.append(_without_password(f"{source.name}: {file}: {error}"))
-                log.warning("%s", failures[-1])
+                line = _without_password(f"{source.name}: {file}: {error}")
+                log.warning("%s", line)
+                failures.setdefault(source.name, line)
                 if isinstance(error, Unreachable):
                     break
             else:
                 log.info("%s from %s", file, _without_password(source.name))
                 _keep(cache / file, found[file])
     if missing := [file for file in digests if file not in found]:
+        tried = "; ".join(failures.values())
         raise UserError(
-            f"{dataset}: no source gave {', '.join(missing)} (tried {'; '.join(failures)}); "
+            f"{dataset}: no source gave {', '.join(missing)} (tried {tried}); "
             f"set VAE_DATA_MIRROR=<URL or folder> that holds {dataset}/{missing[0]}[.gz]"
         )
     return found
+
+
+def local_files(path: Path) -> dict[str, bytes]:
+    """A file, or every PNG and JPEG below a folder: relative name -> bytes, in order of name.
+
+    Names that start with a dot, and what is below them, are left out. Raises UserError.
+    """
+    try:
+        if path.is_file():
+            return {path.name: path.read_bytes()}
+        names = sorted(name.relative_to(path) for name in path.rglob("*"))
+        images = {
+            name.as_posix(): (path / name).read_bytes()
+            for name in names
+            if name.suffix.lower() in (".png", ".jpg", ".jpeg")
+            and not any(part.startswith(".") for part in name.parts)
+        }
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if not images:
+        raise UserError(f"{path}: no .png, .jpg or .jpeg file in this folder or below it")
+    return images
 
 
 def read_tar(archive: tarfile.TarFile) -> dict[str, bytes]:
@@ -181,6 +221,13 @@ def read_tar(archive: tarfile.TarFile) -> dict[str, bytes]:
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks; its class if it says nothing."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return " ".join((str(error) or type(error).__name__).split())
 
 
 def _verified(data: bytes, digest: str) -> bytes:
@@ -213,35 +260,38 @@ def _keep(path: Path, data: bytes) -> None:
 
 
 def _read_url(url: str) -> bytes:
-    """Bytes at a URL or path. Raises FileNotFoundError, SourceError, or Unreachable."""
+    """Bytes at a URL or path; raises FileNotFoundError, or SourceError."""
     import aiohttp
     import botocore.exceptions
     import fsspec.core
 
-    gone = (TimeoutError, aiohttp.ClientConnectionError, botocore.exceptions.BotoCoreError)
+    patience = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_STALL_S)
+    once = {
+        "connect_timeout": _CONNECT_S,
+        "read_timeout": _STALL_S,
+        "retries": {"total_max_attempts": 1},
+    }
+    http = {"client_kwargs": {"timeout": patience, "trust_env": True}}
+    limits: dict[str, dict[str, Any]] = {
+        "http": http,
+        "https": http,
+        "s3": {"config_kwargs": once, "use_listings_cache": False},
+    }
+    gone = (
+        TimeoutError,
+        aiohttp.ClientConnectionError,
+        botocore.exceptions.BotoCoreError,
+    )
     try:
-        filesystem, path = fsspec.core.url_to_fs(url, **_options(url))
+        filesystem, path = fsspec.core.url_to_fs(url, **limits.get(url.partition("://")[0], {}))
         data: bytes = filesystem.cat_file(path)
     except FileNotFoundError:
         raise
-    except (*gone, ImportError) as error:
-        raise Unreachable(_one_line(error)) from error
-    except (OSError, ValueError, aiohttp.ClientError) as error:
-        raise SourceError(_one_line(error)) from error
+    except (*gone, ImportError, ValueError) as error:
+        raise Unreachable(one_line(error)) from error
+    except (OSError, aiohttp.ClientError) as error:
+        raise SourceError(one_line(error)) from error
     return data
-
-
-def _options(url: str) -> dict[str, Any]:
-    """What keeps a filesystem from waiting on a network that drops packets."""
-    import aiohttp
-
-    if url.startswith(("http://", "https://")):
-        limits = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_STALL_S)
-        return {"client_kwargs": {"timeout": limits, "trust_env": True}}
-    if url.startswith("s3://"):
-        limits_s3 = {"connect_timeout": _CONNECT_S, "read_timeout": 30, "retries": {"total_max_attempts": 1}}
-        return {"config_kwargs": limits_s3}
-    return {}
 
 
 def _gunzip(data: bytes) -> bytes:
@@ -249,31 +299,28 @@ def _gunzip(data: bytes) -> bytes:
         return data
     try:
         return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"broken gzip: {_one_line(error)}") from error
+    except BAD_ARCHIVE as error:
+        raise SourceError(f"broken gzip: {one_line(error)}") from error
 
 
 def _run(command: list[str], folder: Path) -> bytes:
     """Standard output of a command run in `folder`. Raises Unreachable."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=_COMMAND_S)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, timeout=_COMMAND_S, check=False
+        )
     except FileNotFoundError as error:
         raise Unreachable(f"{command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise Unreachable(f"{command[0]} took more than {_COMMAND_S:.0f} s") from error
     if done.returncode:
         lines = done.stderr.decode(errors="replace").split("\n")
-        why = next((line for line in lines if re.match(r"E: |npm (ERR!|error) ", line)), lines[0])
+        why = next(
+            (line for line in lines if re.match(r"E: |npm (ERR!|error) ", line)),
+            lines[0],
+        )
         raise Unreachable(f"{command[0]} exited with {done.returncode}: {why.strip()}")
     return done.stdout
-
-
-def _only(folder: Path, pattern: str) -> Path:
-    return next(folder.glob(pattern))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())
 
 
 def _without_password(text: str) -> str:
