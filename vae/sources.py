@@ -83,10 +83,7 @@ class Package:
     def _contents(self) -> dict[str, bytes]:
         """Base name -> bytes, read in memory: no path in the archive reaches the disk."""
         try:
-            with (
-                tempfile.TemporaryDirectory() as folder,
-                self._unpack(Path(folder)) as archive,
-            ):
+            with tempfile.TemporaryDirectory() as folder, self._unpack(Path(folder)) as archive:
                 return read_tar(archive)
         except BAD_ARCHIVE as error:
             raise Unreachable(one_line(error)) from error
@@ -119,12 +116,7 @@ def debian_package(name: str) -> Package:
             log.info("debian %s: %s; trying again with fresh package lists", name, error)
             # Lists of our own: the system's may be empty, and changing them would need root.
             (folder / "lists" / "partial").mkdir(parents=True)
-            own = [
-                "-o",
-                f"Dir::State::Lists={folder / 'lists'}",
-                "-o",
-                f"Dir::Cache={folder}",
-            ]
+            own = ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder}"]
             _run(["apt-get", *limits, *own, "update"], folder)
             _run(["apt-get", *limits, *own, "download", name], folder)
         contents = _run(["dpkg-deb", "--fsys-tarfile", str(next(folder.glob("*.deb")))], folder)
@@ -275,13 +267,9 @@ def _read_url(url: str) -> bytes:
     limits: dict[str, dict[str, Any]] = {
         "http": http,
         "https": http,
-        "s3": {"config_kwargs": once, "use_listings_cache": False},
+        "s3": {"config_kwargs": once, "skip_instance_cache": True},  # AWS_* may have changed
     }
-    gone = (
-        TimeoutError,
-        aiohttp.ClientConnectionError,
-        botocore.exceptions.BotoCoreError,
-    )
+    gone = (TimeoutError, aiohttp.ClientConnectionError, botocore.exceptions.BotoCoreError)
     try:
         filesystem, path = fsspec.core.url_to_fs(url, **limits.get(url.partition("://")[0], {}))
         data: bytes = filesystem.cat_file(path)
@@ -315,10 +303,7 @@ def _run(command: list[str], folder: Path) -> bytes:
         raise Unreachable(f"{command[0]} took more than {_COMMAND_S:.0f} s") from error
     if done.returncode:
         lines = done.stderr.decode(errors="replace").split("\n")
-        why = next(
-            (line for line in lines if re.match(r"E: |npm (ERR!|error) ", line)),
-            lines[0],
-        )
+        why = next((line for line in lines if re.match(r"E: |npm (ERR!|error) ", line)), lines[0])
         raise Unreachable(f"{command[0]} exited with {done.returncode}: {why.strip()}")
     return done.stdout
 
