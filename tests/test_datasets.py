@@ -27,16 +27,12 @@ from vae.datasets import (
     DataConfig,
     DatasetRef,
     DatasetSpec,
-    Parsed,
     load,
-    parse_cifar10,
-    parse_idx,
-    parse_images,
-    parse_npy,
     prepare,
     prepare_from,
 )
 from vae.errors import UserError
+from vae.formats import Parsed, parse_cifar10, parse_idx, parse_images, parse_npy
 from vae.sources import operator_mirror, sha256
 from vae.store import Store, open_store
 

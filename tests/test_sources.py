@@ -14,15 +14,13 @@ from pathlib import Path
 import pytest
 
 from vae.errors import UserError
+from vae.packages import Package, debian_package, npm_package
 from vae.sources import (
     Mirror,
-    Package,
     SourceError,
     Unreachable,
     cache_folder,
-    debian_package,
     fetch,
-    npm_package,
     operator_mirror,
     sha256,
     torchvision_mirrors,

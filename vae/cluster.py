@@ -13,15 +13,6 @@ from typing import Self
 
 from vae.errors import UserError
 
-ENVIRONMENT = {
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or workers rebuild the environment under `uv run`
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # Train's poll period: 2 s of tail per fit otherwise
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "RAY_DEDUP_LOGS": "0",
-}
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
 CPU_WORKERS = 2  # what "auto" means without a GPU: the smallest number that is really distributed
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -107,8 +98,6 @@ class Cluster:
         self._starting = threading.Thread(target=self._start, name="start-ray", daemon=True)
 
     def __enter__(self) -> Self:
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         self._starting.start()
         return self
 
@@ -139,8 +128,6 @@ class Cluster:
         # Off the main thread: Ray installs signal handlers in the main thread only, and the ones
         # it would replace there are how Prefect acknowledges a cancelled run.
         address = os.environ.get("RAY_ADDRESS")
-        if not address:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
         logging.getLogger("ray").setLevel(logging.WARNING)

@@ -5,52 +5,36 @@ import io
 import json
 import os
 import re
-import tarfile
-import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import NamedTemporaryFile
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae.errors import UserError, closest
-from vae.sources import (
-    BAD_ARCHIVE,
-    Source,
-    cache_folder,
-    debian_package,
-    fetch,
+from vae.formats import (
+    CIFAR10_ARCHIVE,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    Parsed,
+    Split,
     local_files,
-    npm_package,
-    one_line,
-    operator_mirror,
-    read_tar,
-    sha256,
-    torchvision_mirrors,
+    parse_cifar10,
+    parse_idx,
+    parse_images,
+    parse_npy,
 )
+from vae.packages import debian_package, npm_package
+from vae.sources import Source, cache_folder, fetch, operator_mirror, sha256, torchvision_mirrors
 from vae.store import Store
 
 FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused
-CHANNELS = (1, 3)
-# numpy parses a .npy header as Python, and lets through what that raises
-_BAD_NPY = (
-    ValueError,
-    TypeError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    tokenize.TokenError,
-)
 _MEND = "delete this folder and prepare the dataset again"
-
-TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 
 
 class ChecksumError(UserError):
@@ -121,21 +105,6 @@ class DatasetRef:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the text"
             raise UserError(f"not a dataset record: {where}: {first['msg']}") from error
-
-
-class Split(NamedTuple):
-    """Images uint8 [N, C, H, W] and labels int64 [N]."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-
-class Parsed(NamedTuple):
-    """A dataset as published: everything to train with, the test split, and how many classes."""
-
-    train: Split
-    test: Split
-    classes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,124 +217,6 @@ def _read(file: str, ref: DatasetRef, store: Store) -> NDArray[Any]:
         raise ChecksumError(f"{where}: sha256 expected {expected}, found {found}; {_MEND}")
     array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     return array
-
-
-def parse_idx(files: Mapping[str, bytes]) -> Parsed:
-    """MNIST's four IDX files; raises UserError."""
-    images = {name: _read_idx(name, files[name])[:, None] for name in (TRAIN_IMAGES, TEST_IMAGES)}
-    labels = {name: _read_idx(name, files[name]) for name in (TRAIN_LABELS, TEST_LABELS)}
-    return Parsed(
-        _labelled(TRAIN_LABELS, images[TRAIN_IMAGES], labels[TRAIN_LABELS]),
-        _labelled(TEST_LABELS, images[TEST_IMAGES], labels[TEST_LABELS]),
-        classes=10,
-    )
-
-
-def _read_idx(name: str, data: bytes) -> NDArray[Any]:
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    read = read_image_file if "images" in name else read_label_file
-    with NamedTemporaryFile() as file:  # torchvision's reader takes a path only
-        file.write(data)
-        file.flush()
-        try:
-            array: NDArray[Any] = read(file.name).numpy()
-        except (AssertionError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{name}: not an IDX file of bytes: {one_line(error)}") from error
-    return array
-
-
-def parse_cifar10(files: Mapping[str, bytes]) -> Parsed:
-    """CIFAR-10's binary archive; raises UserError."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(files[CIFAR10_ARCHIVE])) as archive:
-            members = read_tar(archive)
-        batches = [members[f"data_batch_{number}.bin"] for number in range(1, 6)]
-        return Parsed(
-            _read_cifar("training batches", b"".join(batches)),
-            _read_cifar("test_batch.bin", members["test_batch.bin"]),
-            classes=10,
-        )
-    except (*BAD_ARCHIVE, LookupError) as error:
-        raise UserError(f"{CIFAR10_ARCHIVE}: not its archive: {one_line(error)}") from error
-
-
-def _read_cifar(name: str, data: bytes) -> Split:
-    """Records of a label byte and 3 x 32 x 32 bytes of image."""
-    size = 1 + 3 * 32 * 32
-    if len(data) % size:
-        raise UserError(f"{name}: {len(data)} bytes, must be records of {size}")
-    records = np.frombuffer(data, np.uint8).reshape(-1, size)
-    images, labels = records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
-    return _labelled(name, images, labels)
-
-
-def _labelled(name: str, images: NDArray[Any], labels: NDArray[Any]) -> Split:
-    """A split of ten classes."""
-    if len(images) != len(labels):
-        raise UserError(f"{name}: {len(labels)} labels, but {len(images)} images")
-    if (labels > 9).any():
-        raise UserError(f"{name}: label {labels.max()}, must be 0 to 9")
-    return Split(images, labels)
-
-
-def parse_images(files: Mapping[str, bytes]) -> Parsed:
-    """PNG or JPEG files of one size, each of the class that its folder names; raises UserError."""
-    folders = [PurePosixPath(file).parent.parts[:1] for file in files]
-    classes = {folder: label for label, folder in enumerate(sorted(set(folders)))}
-    images = [_decode(file, data) for file, data in files.items()]
-    for file, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
-            raise UserError(
-                f"{file}: (channels, height, width) {image.shape}, but {next(iter(files))} "
-                f"has {images[0].shape}; all images must agree"
-            )
-    return _hold_out(np.stack(images), np.array([classes[folder] for folder in folders]))
-
-
-def _decode(file: str, data: bytes) -> NDArray[np.uint8]:
-    import torch
-    from torchvision.io import ImageReadMode, decode_image
-
-    try:
-        image: NDArray[Any] = decode_image(
-            torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.UNCHANGED
-        ).numpy()
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"{file}: not an image: {one_line(error)}") from error
-    if image.dtype != np.uint8 or len(image) not in CHANNELS:
-        given = f"{len(image)} channels of {image.dtype}"
-        raise UserError(f"{file}: {given}, must be grey or RGB with 8 bits per channel")
-    return image
-
-
-def parse_npy(files: Mapping[str, bytes]) -> Parsed:
-    """One .npy file: uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], C 1 or 3; raises UserError."""
-    ((file, data),) = files.items()
-    try:
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except _BAD_NPY as error:
-        raise UserError(f"{file}: not a .npy file of an array: {one_line(error)}") from error
-    axes = [axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in CHANNELS]
-    if array.dtype != np.uint8 or not array.size or (array.ndim != 3 and len(axes) != 1):
-        raise UserError(
-            f"{file}: {array.dtype} {list(array.shape)}, must be uint8 images [N, H, W], "
-            "[N, H, W, C] or [N, C, H, W] with C 1 or 3"
-        )
-    images = np.moveaxis(array, axes[0], 1) if axes else array[:, None]
-    return _hold_out(np.ascontiguousarray(images), np.zeros(len(images), np.int64))
-
-
-def _hold_out(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Parsed:
-    """Shuffle, and make a test split of one image in seven, MNIST's share."""
-    total = len(images)
-    if total < 7:
-        raise UserError(f"{total} images are too few: one in seven is held out for the test")
-    rows = np.random.RandomState(0).permutation(total)  # its stream never changes; Generator's may
-    train, test = (
-        Split(images[part], labels[part]) for part in np.split(rows, [total - total // 7])
-    )
-    return Parsed(train, test, classes=int(labels.max()) + 1)
 
 
 DATASETS = {

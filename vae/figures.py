@@ -1,4 +1,4 @@
-"""Pictures of a model: tensors in, PNG bytes or inline SVG out.
+"""Pictures of a model: tensors in, PNG bytes out.
 
 Images are uint8 [N, C, H, W] with 1 or 3 channels, on any device; the same arguments give the
 same bytes.
@@ -7,10 +7,9 @@ same bytes.
 import io
 import math
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,26 +23,14 @@ if TYPE_CHECKING:
 LEGIBLE_PIXELS = 84  # smaller images are enlarged by a whole factor to at least this side
 SEPARATOR = 0.85  # light grey: visible beside black and white images, in dark and light pages
 BLOCK_IMAGES = 1000
-BLUE, ORANGE = "#3f90da", "#e76300"
+UNSIGNED: dict[str, Any] = {"Software": None}  # or a new matplotlib would change the bytes
 CLASS_MARKERS = "osD^vPX*"  # with ten colours: eighty classes told apart
-OUTCOME_MARKERS = {"finished": "o", "stopped early": "v", "failed": "x"}
-
-
-class TrialRow(TypedDict):
-    """One trial of a search, as plain data."""
-
-    name: str
-    overrides: Mapping[str, int | float | str | bool]
-    nelbo: float | None  # best val/nelbo in nats; None if no epoch finished
-    epochs: int
-    outcome: Literal["finished", "stopped early", "failed"]
-    error: str | None  # of a failed trial
-    best: bool
 
 
 def sample_grid(model: VAE, n: int = 64, seed: int = 0) -> bytes:
     """PNG of n draws from the prior, shown as pixel probabilities."""
-    return _grid(model.sample(n, torch.Generator().manual_seed(seed)), math.ceil(math.sqrt(n)))
+    drawn = model.sample(n, torch.Generator().manual_seed(seed))
+    return _grid(_enlarge(drawn), math.ceil(math.sqrt(n)))
 
 
 def reconstruction_grid(model: VAE, images: Tensor, rows: int = 4, columns: int = 12) -> bytes:
@@ -68,7 +55,7 @@ def interpolation_grid(
     for i, j in _pairs(labels.tolist(), rows):
         a_CHW, b_CHW = _pixels(model, images[[i, j]])
         tiles += [a_CHW[None], model.interpolate(a_CHW, b_CHW, steps), b_CHW[None]]
-    return _grid(torch.cat(tiles), steps + 2)
+    return _grid(_enlarge(torch.cat(tiles)), steps + 2)
 
 
 def latent_map(model: VAE, images: Tensor, labels: Tensor) -> bytes:
@@ -83,65 +70,10 @@ def latent_map(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     plane_N2, names = _plane(means_ND, labels.cpu())
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel=names[0], ylabel=names[1])
-    axes.set_title(f"Posterior means of {len(images):,} images, {means_ND.shape[1]} latents")
+    axes.set_title(f"Posterior means of {len(images):,} images, latent size {model.latent_dim}")
     _scatter_classes(axes, plane_N2, labels.cpu())
     axes.grid(alpha=0.25)
     return _render_png(figure)
-
-
-def training_curves(history: Sequence[Mapping[str, float | None]]) -> str:
-    """Inline SVG of the bound, the rate and the distortion (nats per image) over the epochs.
-
-    Each row has "epoch" and any of train/loss, val/nelbo, val/rate, val/distortion; what is
-    missing or not finite is left out of its line.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    panels = {
-        "Loss and bound": ["train/loss", "val/nelbo"],
-        "Rate": ["val/rate"],
-        "Distortion": ["val/distortion"],
-    }
-    for axes, (title, keys) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        for key, colour in zip(reversed(keys), (BLUE, ORANGE), strict=False):
-            axes.plot(*_line(history, key), label=key, color=colour, marker=".")
-        axes.legend(frameon=False)
-    figure.axes[0].set_ylabel("nats per image")
-    return _render_svg(figure, "curves")
-
-
-def trial_plot(trials: Sequence[TrialRow], latent_dim: str, lr: str) -> str:
-    """Inline SVG of a search: latent size against learning rate, coloured by val/nelbo.
-
-    `latent_dim` and `lr` name the overrides to draw. Raises KeyError if a trial lacks one and
-    ValueError if no trial has a val/nelbo.
-    """
-    from matplotlib.artist import Artist
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.add_subplot(xlabel="latent size", ylabel="learning rate", yscale="log")
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter("{x:g}")
-    values = [trial["nelbo"] for trial in trials if trial["nelbo"] is not None]
-    scale = ScalarMappable(Normalize(min(values), max(values)), "viridis_r")
-    handles: dict[str, Artist] = {}
-    for trial in trials:
-        x, y = trial["overrides"][latent_dim], trial["overrides"][lr]
-        nelbo, marker = trial["nelbo"], OUTCOME_MARKERS[trial["outcome"]]
-        colour = "grey" if nelbo is None else scale.cmap(scale.norm(nelbo))
-        handles[trial["outcome"]] = axes.scatter(x, y, s=60, color=colour, marker=marker)
-        if trial["best"]:
-            handles["best"] = axes.scatter(x, y, s=220, color="none", edgecolors=ORANGE)
-    figure.colorbar(scale, ax=axes, label="val/nelbo (nats per image)")
-    axes.legend(handles.values(), handles.keys(), loc="best")
-    return _render_svg(figure, "trials")
 
 
 def write_png(path: Path, png: bytes) -> None:
@@ -186,11 +118,15 @@ def _enlarge(x_NCHW: Tensor) -> Tensor:
 
 def _grid(tiles_NCHW: Tensor, columns: int) -> bytes:
     """PNG of tiles in [0, 1], row by row; a short last row is filled up with the separator."""
-    from torchvision.io import encode_png  # type: ignore[import-untyped]
+    from matplotlib.image import imsave
     from torchvision.utils import make_grid  # type: ignore[import-untyped]
 
-    grid = make_grid(tiles_NCHW.float(), nrow=columns, padding=3, pad_value=SEPARATOR)
-    return bytes(encode_png(grid.mul(255).round().byte().cpu()).numpy())
+    grid_CHW = make_grid(tiles_NCHW.float(), nrow=columns, padding=3, pad_value=SEPARATOR)
+    pixels_HWC = grid_CHW.mul(255).round().byte().cpu().permute(1, 2, 0)
+    buffer = io.BytesIO()
+    # Its encoder rather than torchvision's, which is deprecated from 0.29 on.
+    imsave(buffer, pixels_HWC.contiguous().numpy(), format="png", metadata=UNSIGNED)
+    return buffer.getvalue()
 
 
 def _plane(means_ND: Tensor, labels: Tensor) -> tuple[Tensor, list[str]]:
@@ -206,7 +142,10 @@ def _plane(means_ND: Tensor, labels: Tensor) -> tuple[Tensor, list[str]]:
         directions = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -2:].flip(1)
         # An eigenvector's sign is arbitrary: its largest entry is made positive.
         largest = directions.abs().argmax(0, keepdim=True)
-        plane, symbol = centred @ (directions * directions.gather(0, largest).sign()), "PC"
+        plane, symbol = (
+            centred @ (directions * directions.gather(0, largest).sign()),
+            r"\mathrm{PC}",
+        )
     total = centred.square().sum()
     share = plane.var(0, correction=0) * len(plane) / total if total > 0 else torch.zeros(2)
     return plane, [f"${symbol}_{i + 1}$ ({share[i]:.0%} of the variance)" for i in range(2)]
@@ -224,32 +163,11 @@ def _scatter_classes(axes: "Axes", plane_N2: Tensor, labels: Tensor) -> None:
         axes.scatter(x, y, s=12, alpha=0.7, lw=0, color=colour, marker=marker, label=label)
         centre = (float(x.mean()), float(y.mean()))
         outline = withStroke(linewidth=3, foreground="white")
-        axes.annotate(str(label), centre, color=colour, weight="bold", path_effects=[outline])
+        axes.annotate(str(label), centre, size=14, weight="bold", path_effects=[outline])
     axes.legend(title="label", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
-
-
-def _line(rows: Sequence[Mapping[str, float | None]], key: str) -> tuple[list[Any], list[Any]]:
-    points = [(row["epoch"], row.get(key)) for row in rows]
-    points = [(x, y) for x, y in points if y is not None and math.isfinite(y)]
-    return [x for x, _ in points], [y for _, y in points]
 
 
 def _render_png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata=UNSIGNED)
     return buffer.getvalue()
-
-
-def _render_svg(figure: "Figure", name: str) -> str:
-    """Give the <svg> element alone, in the page's text colour, its ids prefixed with `name`."""
-    import matplotlib as mpl
-
-    buffer = io.StringIO()
-    unsigned = dict.fromkeys(["Creator", "Date", "Format", "Type"])
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=unsigned)
-    svg = buffer.getvalue()
-    # HTML knows the namespaces of inline SVG, and two figures on a page would share ids.
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :])
-    svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    return svg.replace("#000000", "currentColor").replace("<svg ", '<svg fill="currentColor" ', 1)

@@ -2,12 +2,11 @@
 
 import base64
 from importlib import resources
-from typing import Literal
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from vae import figures
+from vae import plots
 from vae.datasets import DatasetRef
 from vae.experiment import Experiment
 from vae.runs import Result, Run, flattened
@@ -41,16 +40,18 @@ def render(
     """The page for a run whose stages have finished; `pictures` are PNG by name."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = (resources.files("vae") / "templates" / "report.html.j2").read_text("utf-8")
-    metrics, trials = stages["evaluate"]["metrics"], trial_rows(stages["search"])
+    metrics, trials = stages["evaluate"]["metrics"], stages["search"]["trials"]
     return environment.from_string(template).render(
         name=experiment.name,
         run_id=run.run_id,
         version=run.version,
         headlines=[(*HEADLINES[key], metrics[key]) for key in HEADLINES if key in metrics],
         pictures=[(CAPTIONS[name], data_uri(png)) for name, png in pictures.items()],
-        curves=Markup(figures.training_curves(stages["train"]["history"])),
+        curves=Markup(plots.training_curves(stages["train"]["history"])),
         best_epoch=stages["train"]["best_epoch"],
         trials=trials,
+        best=plots.best_row(trials),
+        outcome=plots.outcome,
         trial_plot=Markup(trial_plot(trials)),
         settings=sorted(flattened(experiment.to_dict()).items()),
         dataset=ref,
@@ -63,31 +64,7 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def trial_rows(search: Result) -> list[figures.TrialRow]:
-    """The trials as the figures and the table show them, the best first."""
-    ranked = sorted(search["trials"], key=lambda trial: (trial["nelbo"] is None, trial["nelbo"]))
-    return [
-        {
-            "name": str(trial["number"]),
-            "overrides": trial["overrides"],
-            "nelbo": trial["nelbo"],
-            "epochs": trial["epochs"],
-            "outcome": outcome(trial),
-            "error": trial["error"],
-            "best": place == 0,
-        }
-        for place, trial in enumerate(ranked)
-    ]
-
-
-def outcome(trial: Result) -> Literal["finished", "stopped early", "failed"]:
-    """What became of a trial."""
-    if trial["error"]:
-        return "failed"
-    return "stopped early" if trial["stopped"] else "finished"
-
-
-def trial_plot(trials: list[figures.TrialRow]) -> str:
+def trial_plot(trials: list[plots.TrialRow]) -> str:
     """Latent size against learning rate as SVG, if both were searched; else nothing."""
     shown = [trial for trial in trials if {LATENT, RATE} <= trial["overrides"].keys()]
-    return figures.trial_plot(shown, LATENT, RATE) if shown else ""
+    return plots.trial_plot(shown, LATENT, RATE) if shown else ""

@@ -1,20 +1,16 @@
 """Where a dataset's files come from, and the proof that they are the right bytes."""
 
-import functools
 import gzip
 import hashlib
-import io
 import logging
 import os
 import re
-import subprocess
 import tarfile
-import tempfile
 import uuid
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from vae.errors import UserError
@@ -23,7 +19,6 @@ log = logging.getLogger("vae.datasets")
 
 _CONNECT_S = 2.5  # name lookup, TCP and TLS together, so two dead mirrors cost at most 5 s
 _STALL_S = 5.0
-_COMMAND_S = 180.0
 BAD_ARCHIVE = (OSError, EOFError, tarfile.TarError, zlib.error)
 
 
@@ -61,68 +56,8 @@ class Mirror(NamedTuple):
                 data = _read_url(f"{self.url.rstrip('/')}/{file}{suffix}")
             except FileNotFoundError:
                 continue
-            return _gunzip(data) if suffix else data
+            return gunzip(data) if suffix else data
         raise SourceError("not found")
-
-
-class Package:
-    """A package of a package manager, downloaded and unpacked when its first file is read."""
-
-    def __init__(self, name: str, unpack: Callable[[Path], tarfile.TarFile]) -> None:
-        self.name = name
-        self._unpack = unpack
-
-    def read(self, file: str) -> bytes:
-        if file in self._contents:
-            return self._contents[file]
-        if f"{file}.gz" in self._contents:
-            return _gunzip(self._contents[f"{file}.gz"])
-        raise SourceError("not in the package")
-
-    @functools.cached_property
-    def _contents(self) -> dict[str, bytes]:
-        """Base name -> bytes, read in memory: no path in the archive reaches the disk."""
-        try:
-            with tempfile.TemporaryDirectory() as folder, self._unpack(Path(folder)) as archive:
-                return read_tar(archive)
-        except BAD_ARCHIVE as error:
-            raise Unreachable(one_line(error)) from error
-
-
-def npm_package(spec: str) -> Package:
-    """The npm package `spec` ("name@version"), by the `npm` client."""
-
-    def unpack(folder: Path) -> tarfile.TarFile:
-        options = [
-            "--ignore-scripts",
-            "--fetch-retries=0",
-            "--fetch-timeout=30000",
-            "--pack-destination=.",
-        ]
-        _run(["npm", "pack", spec, *options], folder)
-        return tarfile.open(next(folder.glob("*.tgz")))
-
-    return Package(f"npm {spec}", unpack)
-
-
-def debian_package(name: str) -> Package:
-    """The Debian package `name`, by `apt-get` and `dpkg-deb`; needs no root."""
-
-    def unpack(folder: Path) -> tarfile.TarFile:
-        limits = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10"]
-        try:
-            _run(["apt-get", *limits, "download", name], folder)
-        except Unreachable as error:
-            log.info("debian %s: %s; trying again with fresh package lists", name, error)
-            # Lists of our own: the system's may be empty, and changing them would need root.
-            (folder / "lists" / "partial").mkdir(parents=True)
-            own = ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder}"]
-            _run(["apt-get", *limits, *own, "update"], folder)
-            _run(["apt-get", *limits, *own, "download", name], folder)
-        contents = _run(["dpkg-deb", "--fsys-tarfile", str(next(folder.glob("*.deb")))], folder)
-        return tarfile.open(fileobj=io.BytesIO(contents))
-
-    return Package(f"debian {name}", unpack)
 
 
 def torchvision_mirrors(dataset: str) -> list[Mirror]:
@@ -182,34 +117,6 @@ def fetch(
     return found
 
 
-def local_files(path: Path) -> dict[str, bytes]:
-    """A file, or every PNG and JPEG below a folder: relative name -> bytes, in order of name.
-
-    Names that start with a dot, and what is below them, are left out. Raises UserError.
-    """
-    try:
-        if path.is_file():
-            return {path.name: path.read_bytes()}
-        names = sorted(name.relative_to(path) for name in path.rglob("*"))
-        images = {
-            name.as_posix(): (path / name).read_bytes()
-            for name in names
-            if name.suffix.lower() in (".png", ".jpg", ".jpeg")
-            and not any(part.startswith(".") for part in name.parts)
-        }
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    if not images:
-        raise UserError(f"{path}: no .png, .jpg or .jpeg file in this folder or below it")
-    return images
-
-
-def read_tar(archive: tarfile.TarFile) -> dict[str, bytes]:
-    """Base name -> bytes of every regular file."""
-    members = ((member.name, archive.extractfile(member)) for member in archive)
-    return {PurePosixPath(name).name: file.read() for name, file in members if file}
-
-
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()
@@ -220,6 +127,16 @@ def one_line(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     return " ".join((str(error) or type(error).__name__).split())
+
+
+def gunzip(data: bytes) -> bytes:
+    """Decompressed, if it is gzip; raises SourceError."""
+    if not data.startswith(b"\x1f\x8b"):  # an HTTP client may have decompressed it already
+        return data
+    try:
+        return gzip.decompress(data)
+    except BAD_ARCHIVE as error:
+        raise SourceError(f"broken gzip: {one_line(error)}") from error
 
 
 def _verified(data: bytes, digest: str) -> bytes:
@@ -280,32 +197,6 @@ def _read_url(url: str) -> bytes:
     except (OSError, aiohttp.ClientError) as error:
         raise SourceError(one_line(error)) from error
     return data
-
-
-def _gunzip(data: bytes) -> bytes:
-    if not data.startswith(b"\x1f\x8b"):  # an HTTP client may have decompressed it already
-        return data
-    try:
-        return gzip.decompress(data)
-    except BAD_ARCHIVE as error:
-        raise SourceError(f"broken gzip: {one_line(error)}") from error
-
-
-def _run(command: list[str], folder: Path) -> bytes:
-    """Standard output of a command run in `folder`. Raises Unreachable."""
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, timeout=_COMMAND_S, check=False
-        )
-    except FileNotFoundError as error:
-        raise Unreachable(f"{command[0]} is not installed") from error
-    except subprocess.TimeoutExpired as error:
-        raise Unreachable(f"{command[0]} took more than {_COMMAND_S:.0f} s") from error
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").split("\n")
-        why = next((line for line in lines if re.match(r"E: |npm (ERR!|error) ", line)), lines[0])
-        raise Unreachable(f"{command[0]} exited with {done.returncode}: {why.strip()}")
-    return done.stdout
 
 
 def _without_password(text: str) -> str:
