@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.wandb_runs import Record, history, inspect, of_type, png, warnings_in
-from tests.wandb_runs import private_wandb as private_wandb
+from tests.wandb_runs import private_wandb  # noqa: F401 (autouse)
 from vae.errors import UserError
 from vae.tracking import Tracker
 

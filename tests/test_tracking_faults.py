@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.wandb_runs import history, inspect, warnings_in
-from tests.wandb_runs import private_wandb as private_wandb
+from tests.wandb_runs import private_wandb  # noqa: F401 (autouse)
 from vae.tracking import Tracker
 from vae.tracking.background import Background
 
