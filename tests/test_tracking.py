@@ -10,8 +10,15 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from tests.wandb_runs import Record, history, inspect, of_type, png, warnings_in
-from tests.wandb_runs import private_wandb  # noqa: F401 (autouse)
+from tests.wandb_runs import (
+    Record,
+    history,
+    inspect,
+    of_type,
+    png,
+    private_wandb,  # noqa: F401 (autouse)
+    warnings_in,
+)
 from vae.errors import UserError
 from vae.tracking import Tracker
 

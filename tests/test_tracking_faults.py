@@ -13,8 +13,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.wandb_runs import history, inspect, warnings_in
-from tests.wandb_runs import private_wandb  # noqa: F401 (autouse)
+from tests.wandb_runs import (
+    history,
+    inspect,
+    private_wandb,  # noqa: F401 (autouse)
+    warnings_in,
+)
 from vae.tracking import Tracker
 from vae.tracking.background import Background
 
