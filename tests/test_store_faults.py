@@ -1,6 +1,5 @@
 """What the stores do when a writer is killed, the disk is full or the server is not there."""
 
-import http.client
 import os
 import signal
 import socket
@@ -9,17 +8,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+from s3fs.core import S3_RETRYABLE_ERRORS  # type: ignore[import-untyped]
 
+from tests.faulty_proxy import FaultyProxy
 from tests.s3_server import S3Server
 from vae.errors import UserError
 from vae.store import TEMPORARY, Conflict, Store, open_store
-
+from vae.store.s3 import READ_ATTEMPTS
 
 KILLED = """
 import sys
@@ -118,62 +116,6 @@ def test_disk_full(tmp_path: Path) -> None:
     assert not temporaries(tmp_path)
 
 
-class FaultyProxy(ThreadingHTTPServer):
-    """Stands before a real S3 server and spoils the PUT requests, one fault each.
-
-    "lost": the server does it, the answer never arrives. "busy": 409, the server never hears of it.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, endpoint: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Relay)
-        self.upstream = urlsplit(endpoint).netloc
-        self.faults: list[str] = []
-        self.endpoint = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Relay(BaseHTTPRequestHandler):
-    server: FaultyProxy
-
-    def do_GET(self) -> None:
-        self._relay()
-
-    def do_HEAD(self) -> None:
-        self._relay()
-
-    def do_PUT(self) -> None:
-        fault = self.server.faults.pop(0) if self.server.faults else ""
-        if fault == "busy":
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(409, [], b"<Error><Code>ConditionalRequestConflict</Code></Error>")
-        else:
-            self._relay(answer=fault != "lost")
-
-    def _relay(self, answer: bool = True) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        upstream = http.client.HTTPConnection(self.server.upstream)
-        upstream.request(self.command, self.path, body, dict(self.headers))
-        response = upstream.getresponse()
-        data = response.read()
-        upstream.close()
-        if answer:
-            self._answer(response.status, response.getheaders(), data)
-
-    def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers:
-            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def proxy(
     s3_uri: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
@@ -215,6 +157,20 @@ def test_lost_races_stay_lost(s3_uri: str, proxy: FaultyProxy) -> None:
     with pytest.raises(Conflict):
         store.replace("a", b"2", token)
     assert not proxy.faults
+
+
+def test_broken_reads(s3_uri: str, proxy: FaultyProxy, tmp_path: Path) -> None:
+    """An answer that breaks off is read again, from its start; for ever broken, it fails."""
+    store = open_store(s3_uri)
+    store.put("a", bytes(range(256)) * 1000)
+    proxy.faults += ["cut", "cut"]
+    store.download("a", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == bytes(range(256)) * 1000
+    proxy.faults += ["cut"] * READ_ATTEMPTS
+    with pytest.raises(S3_RETRYABLE_ERRORS):
+        store.download("a", tmp_path / "copy")
+    assert not proxy.faults
+    assert (tmp_path / "copy").read_bytes() == bytes(range(256)) * 1000
 
 
 def test_writable(store: Store) -> None:

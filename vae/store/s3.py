@@ -31,6 +31,7 @@ from vae.store.local import temporary_beside
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
 CHUNK_BYTES = 1 << 20
+READ_ATTEMPTS = 3  # of an answer that breaks off in its body, which botocore does not repeat
 BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 PRECONDITION_FAILED = {"PreconditionFailed", "412"}
 BUSY = {"ConditionalRequestConflict", "OperationAborted"}
@@ -127,10 +128,12 @@ class S3Store:
         """This process's file system: s3fs refuses one that was made before a fork."""
         process = os.getpid()
         if process not in self._by_process:
-            self._by_process[process] = s3fs.S3FileSystem(
+            fs = s3fs.S3FileSystem(
                 skip_instance_cache=True,  # the cached one may hold an older environment
                 use_listings_cache=False,
             )
+            fs.retries = 1  # botocore makes 5 attempts already; 5 times 5 hang for half an hour
+            self._by_process[process] = fs
         return self._by_process[process]
 
     def _key(self, key: str) -> str:
@@ -149,15 +152,14 @@ class S3Store:
         By a single GET: s3fs's own readers fetch large objects in ranges without If-Match, which
         mix two versions when the object is overwritten meanwhile.
         """
-        retries = self._fs.retries
-        for attempt in range(1, retries + 1):
+        for attempt in range(1, READ_ATTEMPTS + 1):
             response = self._call("get_object", Key=self._key(key))
             file.seek(0)
             file.truncate()
             try:
                 sync(self._fs.loop, _drain, response["Body"], file)
             except S3_RETRYABLE_ERRORS as error:
-                if attempt == retries:
+                if attempt == READ_ATTEMPTS:
                     raise
                 log.warning("%s/%s: reading again after %r", self.uri, key, error)
             else:

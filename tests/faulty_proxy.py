@@ -1,0 +1,69 @@
+"""A proxy that spoils requests the way networks and busy servers do."""
+
+import http.client
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+class FaultyProxy(ThreadingHTTPServer):
+    """Stands before a real S3 server and spoils the next PUT and GET requests, one fault each.
+
+    "lost": the server does it, the answer never arrives. "busy": 409, the server never hears of it.
+    "cut": the connection breaks in the middle of the answer's body.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Relay)
+        self.upstream = urlsplit(endpoint).netloc
+        self.faults: list[str] = []
+        self.endpoint = f"http://127.0.0.1:{self.server_port}"
+
+    def next_fault(self) -> str:
+        return self.faults.pop(0) if self.faults else ""
+
+
+class _Relay(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # answers "100 Continue", for which the client waits
+    server: FaultyProxy
+
+    def do_GET(self) -> None:
+        self._relay(self.server.next_fault())
+
+    def do_HEAD(self) -> None:
+        self._relay()
+
+    def do_PUT(self) -> None:
+        fault = self.server.next_fault()
+        if fault == "busy":
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(409, [], b"<Error><Code>ConditionalRequestConflict</Code></Error>")
+        else:
+            self._relay(fault)
+
+    def _relay(self, fault: str = "") -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        upstream = http.client.HTTPConnection(self.server.upstream)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        response = upstream.getresponse()
+        data = response.read()
+        upstream.close()
+        if fault != "lost":
+            self._answer(response.status, response.getheaders(), data, cut=fault == "cut")
+        self.close_connection = bool(fault)
+
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], data: bytes, cut: bool = False
+    ) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass

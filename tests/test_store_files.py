@@ -1,0 +1,59 @@
+"""Files and folders on their way into a store and out of it."""
+
+import filecmp
+import os
+from pathlib import Path
+
+import pytest
+
+from vae.store import TEMPORARY, Store, download_tree, upload_tree
+
+
+def test_upload_and_download(store: Store, tmp_path: Path) -> None:
+    """A file of several parts arrives whole, makes its folders and leaves nothing beside it."""
+    source, copy = tmp_path / "source", tmp_path / "new" / "copy"
+    parts_mib = 101 if store.uri.startswith("s3") else 3  # s3fs sends parts from 100 MiB on
+    source.write_bytes(os.urandom(1 << 20) * parts_mib)
+    store.upload(source, "big")
+    store.download("big", copy)
+    assert filecmp.cmp(copy, source, shallow=False)
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+    assert store.list() == ["big"]
+
+
+def test_failed_transfers(store: Store, tmp_path: Path) -> None:
+    """A missing object or file fails by name and leaves the destination as it was."""
+    (tmp_path / "kept").write_bytes(b"old")
+    with pytest.raises(FileNotFoundError):
+        store.download("none", tmp_path / "kept")
+    with pytest.raises(FileNotFoundError):
+        store.upload(tmp_path / "none", "a")
+    with pytest.raises(IsADirectoryError):
+        store.upload(tmp_path, "a")
+    assert (tmp_path / "kept").read_bytes() == b"old"
+    assert not list(tmp_path.glob(f"{TEMPORARY}*"))
+    assert store.list() == []
+
+
+def test_trees(store: Store, tmp_path: Path) -> None:
+    """A folder goes up and comes down as it was, twice without nesting."""
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "a").write_bytes(b"a")
+    (source / "deep" / "b").write_bytes(b"b")
+    for _ in range(2):
+        upload_tree(store, source, "tree")
+        download_tree(store, "tree", tmp_path / "copy")
+    assert store.list() == ["tree/a", "tree/deep/b"]
+    assert (tmp_path / "copy" / "deep" / "b").read_bytes() == b"b"
+    with pytest.raises(FileNotFoundError):
+        download_tree(store, "none", tmp_path / "copy")
+
+
+def test_an_object_is_no_folder(tmp_path: Path) -> None:
+    """A key below an object is refused, and not as one that exists."""
+    store = open_store(str(tmp_path))
+    store.put("a", b"x")
+    for write in (store.put, store.create):
+        with pytest.raises(NotADirectoryError):
+            write("a/b", b"y")
