@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vae.store import TEMPORARY, Store, download_tree, upload_tree
+from vae.store import TEMPORARY, Store, download_tree, open_store, upload_tree
 
 
 def test_upload_and_download(store: Store, tmp_path: Path) -> None:

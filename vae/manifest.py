@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from vae.errors import UserError
 
 MANIFEST = "manifest.json"
-REQUIRED = ("model.safetensors", "config.json")
+REQUIRED = ("model.safetensors", "config.json", "metrics.json")
 SUFFIXES = (".safetensors", ".json", ".png", ".html")  # nothing that is unpickled or executed
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

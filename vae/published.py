@@ -157,8 +157,8 @@ def _metrics(store: Store, name: str, version: str) -> dict[str, float]:
     key = f"{version_folder(name, version)}/metrics.json"
     try:
         data = store.read(key)
-    except FileNotFoundError:
-        return {}
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{store.uri}/{key} is missing") from error
     metrics = parse_object(data, f"{store.uri}/{key}")
     return {metric: float(value) for metric, value in metrics.items() if is_number(value)}
 

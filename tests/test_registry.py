@@ -1,0 +1,249 @@
+"""Publishing, promoting, listing and pulling, on a local folder and on a real S3 server."""
+
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from vae.errors import UserError
+from vae.registry import (
+    Best,
+    Manifest,
+    list_models,
+    list_versions,
+    promote,
+    publish,
+    pull,
+    verify,
+)
+from vae.store import Store, open_store
+
+DATASET = "d" * 64
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A small but complete version, ready to be published."""
+    return write_version(tmp_path / "built", 0.5)
+
+
+def write_version(folder: Path, nelbo: float) -> Path:
+    folder.mkdir()
+    save_file({"w": np.full(3, nelbo, np.float32)}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"latent_dim": 2}')
+    (folder / "metrics.json").write_text(json.dumps({"val/nelbo": nelbo}))
+    (folder / "report.html").write_text("<p>report</p>")
+    return folder
+
+
+def publish_version(
+    store: Store, version: str, directory: Path, name: str = "m", dataset: str = DATASET
+) -> Manifest:
+    return publish(
+        store,
+        name,
+        version,
+        directory,
+        run_id="run-1",
+        dataset_digest=dataset,
+        experiment={"model": {"hidden": (200, 200)}},
+    )
+
+
+def best_of(store: Store, name: str = "m") -> Best:
+    return Best.from_bytes(store.read(f"models/{name}/best.json"), "best.json")
+
+
+def test_round_trip(store: Store, directory: Path, tmp_path: Path) -> None:
+    """What is pulled is what was published, file by file, by version and as the best."""
+    published = publish_version(store, "v1", directory)
+    assert promote(store, "m", "v1", 0.5)
+    for version, to in (("v1", tmp_path / "by-version"), (None, tmp_path / "deep" / "best")):
+        assert pull(store, "m", version, to) == verify(to) == published
+        for path in directory.iterdir():
+            assert (to / path.name).read_bytes() == path.read_bytes()
+        assert {path.name for path in to.iterdir()} == {*published.files, "manifest.json"}
+        assert [path.name for path in to.parent.glob(".tmp-*")] == []
+
+
+def test_manifest_says_where_it_comes_from(tmp_path: Path, directory: Path) -> None:
+    """The manifest records run, data, experiment and the versions of what made it."""
+    manifest = publish_version(open_store(str(tmp_path / "store")), "v1", directory)
+    assert (manifest.run_id, manifest.dataset) == ("run-1", DATASET)
+    assert manifest.experiment == {"model": {"hidden": [200, 200]}}
+    assert {"python", "torch", "ray", "prefect", "wandb", "s3fs"} <= manifest.packages.keys()
+
+
+def test_lists(store: Store, directory: Path, tmp_path: Path) -> None:
+    """Lists show complete versions in order, with their metrics and the best one marked."""
+    assert list_models(store) == []
+    publish_version(store, "v2", directory)
+    publish_version(store, "v1", write_version(tmp_path / "worse", 0.75))
+    publish_version(store, "v1", directory, name="other")
+    promote(store, "m", "v2", 0.5)
+    assert list_models(store) == ["m", "other"]
+    versions = [(info.version, info.metrics, info.best) for info in list_versions(store, "m")]
+    assert versions == [
+        ("v1", {"val/nelbo": 0.75}, False),
+        ("v2", {"val/nelbo": 0.5}, True),
+    ]
+
+
+def test_invisible_until_the_manifest(store: Store, directory: Path, tmp_path: Path) -> None:
+    """A publisher that stopped before the manifest left nothing that a reader sees."""
+    publish_version(store, "v1", directory)
+    for path in directory.iterdir():
+        store.upload(path, f"models/m/versions/v2/{path.name}")
+        store.upload(path, f"models/new/versions/v1/{path.name}")
+    assert list_models(store) == ["m"]
+    assert [info.version for info in list_versions(store, "m")] == ["v1"]
+    with pytest.raises(UserError, match="no version 'v2', did you mean 'v1'"):
+        pull(store, "m", "v2", tmp_path / "to")
+    with pytest.raises(UserError, match="no version 'v2', did you mean 'v1'"):
+        promote(store, "m", "v2", 0.1)
+
+
+def test_resumed_after_every_crash(tmp_path: Path, directory: Path) -> None:
+    """Publishing again completes what a crash left after any number of files."""
+    for done in range(len(list(directory.iterdir())) + 1):
+        store = open_store(str(tmp_path / f"store-{done}"))
+        for path in sorted(directory.iterdir())[:done]:
+            store.upload(path, f"models/m/versions/v1/{path.name}")
+        publish_version(store, "v1", directory)
+        pull(store, "m", "v1", tmp_path / f"pulled-{done}")
+
+
+def test_published_again(store: Store, directory: Path, tmp_path: Path) -> None:
+    """The same bytes again change nothing; other bytes are refused before any is written."""
+    first = publish_version(store, "v1", directory)
+    manifest = store.read("models/m/versions/v1/manifest.json")
+    assert publish_version(store, "v1", directory) == first
+    other = write_version(tmp_path / "other", 0.25)
+    with pytest.raises(UserError, match="already published with other files: a version never"):
+        publish_version(store, "v1", other)
+    with pytest.raises(UserError, match="with other dataset"):
+        publish_version(store, "v1", directory, dataset="e" * 64)
+    assert store.read("models/m/versions/v1/manifest.json") == manifest
+    pull(store, "m", "v1", tmp_path / "to")
+
+
+def test_racing_publishers(store: Store, directory: Path) -> None:
+    """Publishers of the same version and bytes all succeed, with one manifest."""
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(publish_version, store, "v1", directory) for _ in range(4)]
+    assert len({job.result().to_bytes() for job in running}) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "a/b", "a\\b", "-a", ".a", "a b", "é", "a" * 101, "a\n"]
+)
+def test_refused_names(tmp_path: Path, directory: Path, name: str) -> None:
+    """A model's or a version's name is letters, digits and -_. alone."""
+    store = open_store(str(tmp_path / "store"))
+    with pytest.raises(UserError, match="model '"):
+        publish_version(store, "v1", directory, name=name)
+    with pytest.raises(UserError, match="version '"):
+        publish_version(store, name, directory)
+    with pytest.raises(UserError, match="version '"):
+        pull(store, "m", name, tmp_path / "to")
+
+
+def test_unknown_names(store: Store, directory: Path, tmp_path: Path) -> None:
+    """An unknown model or version is refused with the closest one there is."""
+    publish_version(store, "20260101-a", directory, name="mnist-conv")
+    with pytest.raises(UserError, match=r"no model 'mnist-cnv' .* did you mean 'mnist-conv'"):
+        pull(store, "mnist-cnv", None, tmp_path / "to")
+    with pytest.raises(UserError, match="did you mean 'mnist-conv'"):
+        list_versions(store, "mnist-con")
+    with pytest.raises(UserError, match="did you mean '20260101-a'"):
+        pull(store, "mnist-conv", "20260101-b", tmp_path / "to")
+    with pytest.raises(UserError, match="no best version, name one such as mnist-conv@20260101-a"):
+        pull(store, "mnist-conv", None, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_only_a_better_version_is_promoted(store: Store, directory: Path) -> None:
+    """The pointer moves for a strictly lower value; asking again for the best says yes."""
+    for version in ("v1", "v2"):
+        publish_version(store, version, directory)
+    assert promote(store, "m", "v1", 100.0)
+    for value in (100.0, 101.0, float("nan"), float("inf"), float("-inf")):
+        assert not promote(store, "m", "v2", value)
+    assert best_of(store).version == "v1"
+    assert promote(store, "m", "v1", 100.0)
+    assert promote(store, "m", "v2", 99.5)
+    assert (best_of(store).version, best_of(store).value) == ("v2", 99.5)
+
+
+def test_nothing_finite_nothing_best(store: Store, directory: Path) -> None:
+    """A value that is not a number is not the best, even of one."""
+    publish_version(store, "v1", directory)
+    assert not promote(store, "m", "v1", float("nan"))
+    assert not store.exists("models/m/best.json")
+
+
+def test_incomparable_versions(
+    store: Store, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A value on other data or of another metric does not compete, and the log says why."""
+    publish_version(store, "v1", directory)
+    publish_version(store, "v2", directory, dataset="e" * 64)
+    publish_version(store, "v3", directory)
+    promote(store, "m", "v1", 100.0)
+    with caplog.at_level(logging.WARNING):
+        assert not promote(store, "m", "v2", 1.0)
+        assert not promote(store, "m", "v3", 1.0, metric="val/mse")
+    assert DATASET in caplog.text
+    assert "e" * 64 in caplog.text
+    assert "val/mse" in caplog.text
+    assert best_of(store).value == 100.0
+
+
+def test_racing_promotions(store: Store, directory: Path) -> None:
+    """Whatever the order of racing promotions, the best value ends up as the best."""
+    values = [5.0, 3.0, 6.0, 1.0, 2.0, 4.0]
+    for index in range(len(values)):
+        publish_version(store, f"v{index}", directory)
+    barrier = threading.Barrier(len(values))
+
+    def work(index: int) -> bool:
+        barrier.wait()
+        return promote(store, "m", f"v{index}", values[index])
+
+    with ThreadPoolExecutor(len(values)) as pool:
+        moved = list(pool.map(work, range(len(values))))
+    assert (best_of(store).version, best_of(store).value) == ("v3", 1.0)
+    assert moved[3]
+
+
+def test_occupied_destinations(
+    tmp_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pulling twice into one folder does nothing; anything else there is left alone."""
+    store = open_store(str(tmp_path / "store"))
+    publish_version(store, "v1", directory)
+    to = tmp_path / "to"
+    to.mkdir()
+    pull(store, "m", "v1", to)
+    (to / "mine.txt").write_text("kept")
+    assert pull(store, "m", "v1", to).version == "v1"
+    publish_version(store, "v2", directory)
+    file = tmp_path / "file"
+    file.touch()
+    for occupied in (to, file, tmp_path):
+        with pytest.raises(UserError, match="give a new folder"):
+            pull(store, "m", "v2", occupied)
+    with pytest.raises(UserError, match="cannot write"):
+        pull(store, "m", "v2", file / "to")
+    assert (to / "mine.txt").read_text() == "kept"
+    (to / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"config\.json was changed"):
+        pull(store, "m", "v1", to)
+    monkeypatch.chdir(directory)
+    with pytest.raises(UserError, match="current folder"):
+        pull(store, "m", "v2", Path("."))
