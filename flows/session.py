@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from vae.cluster import Cluster
+from vae.cluster import Resources, Workers, joined
 from vae.runs import Result, Run
 from vae.timing import Span, covered_s, split_line
 from vae.tracking import TrackedRun, Tracker
@@ -22,7 +21,7 @@ class Session:
     """One flow run at work; stages take it and leave their results in the store."""
 
     run: Run
-    cluster: Cluster
+    resources: Resources
     tracker: Tracker
     began: float = field(default_factory=time.time)
     times: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -61,11 +60,11 @@ class Session:
 
 
 @contextmanager
-def opened(run: Run, workers: Any, began: float | None) -> Iterator[Session]:
-    """A session for one flow run: Ray starts in the background, W&B is closed at the end.
+def opened(run: Run, workers: Workers, began: float | None) -> Iterator[Session]:
+    """A session for one flow run: Ray is started or joined first, W&B is closed at the end.
 
     `began`: when the clock started, in seconds since the epoch, if that was before now.
     """
     directory = Path(os.environ.get("WANDB_DIR", "."))
-    with Cluster(workers) as cluster, Tracker(run.run_id, directory) as tracker:
-        yield Session(run, cluster, tracker, began or time.time())
+    with joined(workers) as resources, Tracker(run.run_id, directory) as tracker:
+        yield Session(run, resources, tracker, began or time.time())

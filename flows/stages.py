@@ -24,7 +24,7 @@ Work = tuple[Result, list[Span]]
 
 
 def data(session: Session) -> Result:
-    """Fetch, verify, split and store the dataset, while the cluster starts."""
+    """Fetch, verify, split and store the dataset."""
 
     def work() -> Work:
         ref = prepare(session.run.experiment.data, session.run.store)
@@ -42,7 +42,7 @@ def search_space(session: Session) -> Result:
         if not session.run.experiment.search.trials:
             return {"overrides": {}, "trials": []}, []
         told = TrialProgress(session)
-        trials = search(session.run, dataset(session), session.cluster.ready(), told)
+        trials = search(session.run, dataset(session), session.resources, told)
         told.table(trials)
         winner = best_trial(trials)
         log.info("search   trial %d wins with %s", winner.number, settings_line(winner.overrides))
@@ -60,7 +60,7 @@ def train(session: Session) -> Result:
 
     def work() -> Work:
         told = FitProgress(session)
-        resources = session.cluster.ready()
+        resources = session.resources
         history = launch.fit(session.run, winner(session), dataset(session), resources, told)
         spans = [(r["began"], r["ended"]) for r in history if r["began"] >= session.began]
         return {"history": history, "best_epoch": checkpoint.best_epoch(history)}, spans
@@ -76,7 +76,7 @@ def evaluate(session: Session) -> Result:
         test = load(dataset(session), session.run.store, "test")
         images = evaluation_images(torch.from_numpy(test.images), session.run.experiment)
         model = trained_model(session)
-        metrics, spans = launch.evaluate(model, images, config, session.cluster.ready())
+        metrics, spans = launch.evaluate(model, images, config, session.resources)
         history = session.needed("train")["history"]
         best = min(row["val/nelbo"] for row in history)
         named = {"val/nelbo": best} | {f"test/{name}": value for name, value in metrics.items()}

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from vae.errors import UserError
@@ -85,66 +84,37 @@ def local_cpus() -> int:
     return max(CPU_WORKERS, len(os.sched_getaffinity(0)))
 
 
-class Cluster:
-    """A context that starts Ray in the background and ends it if it was started here.
+@contextmanager
+def joined(workers: Workers) -> Iterator[Resources]:
+    """A context with a Ray session; what it has, and what training may ask of it.
 
     With RAY_ADDRESS set it joins that cluster; otherwise it always starts a new local one, so that
-    a stray cluster is never joined.
+    a stray cluster is never joined, and ends it afterwards. Raises UserError if the cluster can't
+    be reached or is too small.
     """
+    import ray
 
-    def __init__(self, workers: Workers) -> None:
-        self.workers = workers
-        self._error: Exception | None = None
-        self._starting = threading.Thread(target=self._start, name="start-ray", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._starting.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._starting.join()
-        import ray
-
-        with preserved_signals():
-            ray.shutdown()
-
-    def ready(self) -> Resources:
-        """Wait for Ray; return what the cluster has. Raises UserError if it is too small."""
-        self._starting.join()
-        if self._error is not None:
-            raise self._error
-        import ray
-
-        total = ray.cluster_resources()
-        cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
-        return Resources(cpus, gpus, self.workers).check()
-
-    def _start(self) -> None:
-        # Off the main thread: Ray installs signal handlers in the main thread only, and the ones
-        # it would replace there are how Prefect acknowledges a cancelled run.
-        address = os.environ.get("RAY_ADDRESS")
-        import ray
-
-        logging.getLogger("ray").setLevel(logging.WARNING)
-        logging.getLogger("ray._private.worker").setLevel(logging.ERROR)
-        local = {"num_cpus": local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
+    # From the main thread, and with the signal handlers put back: Ray's would replace the one by
+    # which Prefect acknowledges that a run was cancelled.
+    address = os.environ.get("RAY_ADDRESS")
+    local = {"num_cpus": local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
+    with preserved_signals():
         try:
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
-                logging_level=logging.WARNING,
+                logging_level=logging.ERROR,
                 **({} if address else local),
             )
         except ConnectionError as error:
             reason = str(error).splitlines()[0]
-            self._error = UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}")
-        except Exception as error:  # handed to whoever waits in ready()
-            self._error = error
+            raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
+        try:
+            total = ray.cluster_resources()
+            cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+            yield Resources(cpus, gpus, workers).check()
+        finally:
+            ray.shutdown()
 
 
 @contextmanager

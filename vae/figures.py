@@ -52,7 +52,7 @@ def interpolation_grid(
     if len(images) < 2:
         raise ValueError(f"images holds {len(images)}, interpolation needs at least 2")
     tiles = []
-    for i, j in _pairs(labels.tolist(), rows):
+    for i, j in pairs(labels.tolist(), rows):
         a_CHW, b_CHW = _pixels(model, images[[i, j]])
         tiles += [a_CHW[None], model.interpolate(a_CHW, b_CHW, steps), b_CHW[None]]
     return _grid(_enlarge(torch.cat(tiles)), steps + 2)
@@ -67,7 +67,7 @@ def latent_map(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     from matplotlib.figure import Figure
 
     means_ND = _posterior_means(model, images)
-    plane_N2, names = _plane(means_ND, labels.cpu())
+    plane_N2, names = plane(means_ND, labels.cpu())
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel=names[0], ylabel=names[1])
     axes.set_title(f"Posterior means of {len(images):,} images, latent size {model.latent_dim}")
@@ -97,7 +97,7 @@ def _posterior_means(model: VAE, images: Tensor) -> Tensor:
     return torch.cat(blocks).double().cpu()
 
 
-def _pairs(labels: list[int], rows: int) -> Iterator[tuple[int, int]]:
+def pairs(labels: list[int], rows: int) -> Iterator[tuple[int, int]]:
     """Yield up to `rows` disjoint pairs in order, of different labels if there is more than one."""
     alike = len(set(labels)) == 1
     left = list(range(len(labels)))
@@ -129,7 +129,7 @@ def _grid(tiles_NCHW: Tensor, columns: int) -> bytes:
     return buffer.getvalue()
 
 
-def _plane(means_ND: Tensor, labels: Tensor) -> tuple[Tensor, list[str]]:
+def plane(means_ND: Tensor, labels: Tensor) -> tuple[Tensor, list[str]]:
     """Two coordinates per image and the names of the axes."""
     latents = means_ND.shape[1]
     if latents == 1:

@@ -61,10 +61,13 @@ def trial_plot(trials: Sequence[TrialRow], latent_dim: str, learning_rate: str) 
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot(xlabel="latent size", ylabel="learning rate", yscale="log")
     axes.set_xscale("log", base=2)
+    tried = sorted({trial["overrides"][latent_dim] for trial in trials})
+    axes.xaxis.set_major_locator(FixedLocator(tried, nbins=8))
     axes.xaxis.set_major_formatter("{x:g}")
     best, values = best_row(trials), [t["nelbo"] for t in trials if is_finite(t["nelbo"])]
     scale = Normalize(min(values, default=0), max(values, default=1))
@@ -73,7 +76,8 @@ def trial_plot(trials: Sequence[TrialRow], latent_dim: str, learning_rate: str) 
         at = trial["overrides"][latent_dim], trial["overrides"][learning_rate]
         nelbo, marker = trial["nelbo"], OUTCOME_MARKERS[outcome(trial)]
         shade = mpl.colormaps["viridis_r"](float(scale(nelbo))) if is_finite(nelbo) else "grey"
-        dots[outcome(trial)] = axes.scatter(*at, s=60, color=shade, marker=marker)
+        style: dict[str, Any] = {"color": shade, "edgecolors": "black", "linewidths": 0.5}
+        dots[outcome(trial)] = axes.scatter(*at, s=60, marker=marker, **style)
         if trial is best:
             dots["best"] = axes.scatter(*at, s=220, color="none", edgecolors=ORANGE)
     figure.colorbar(ScalarMappable(scale, "viridis_r"), ax=axes, label="val/nelbo (nats per image)")

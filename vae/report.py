@@ -1,7 +1,10 @@
 """report.html of a run: one self-contained page, readable anywhere, with no external resource."""
 
 import base64
-from importlib import resources
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata, resources
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -9,23 +12,23 @@ from markupsafe import Markup
 from vae import plots
 from vae.datasets import DatasetRef
 from vae.experiment import Experiment
-from vae.runs import Result, Run, flattened
+from vae.registry import PACKAGES
+from vae.runs import Result, Run
 
 CAPTIONS = {
-    "samples": "Samples from the prior (pixel probabilities)",
-    "reconstructions": "Test images, each above its reconstruction",
-    "interpolation": "From one test image to another, along a line in latent space",
-    "latent": "Test images by their posterior means, on the first two principal axes",
+    "samples": "Samples from the prior, as pixel probabilities",
+    "reconstructions": "Test images, each above its reconstruction from the posterior mean",
+    "interpolation": "Along a line in latent space, between the real test images at both ends",
+    "latent": "Posterior means of test images; colour and number are the label",
 }
-HEADLINES = {
-    "test/nelbo": ("negative ELBO, test", "nats per image"),
-    "test/nll": ("-log p(x), importance-weighted bound, test", "nats per image"),
-    "test/nll_samples": ("samples K of that bound", ""),
-    "test/rate": ("rate, KL(q||p)", "nats per image"),
-    "test/distortion": ("distortion, -log p(x|z)", "nats per image"),
-    "test/bits_per_dim": ("bits per dimension", "bits"),
-    "test/active_units": ("active latent units", ""),
-    "val/nelbo": ("negative ELBO, validation (selects)", "nats per image"),
+HEADLINES = {  # what it is, how its value reads, its unit
+    "test/nelbo": ("negative ELBO, test", "{value:.2f}", "nats per image"),
+    "test/nll": ("-log p(x), test", "≤ {value:.2f}", "nats per image, K = {samples:.0f}"),
+    "test/rate": ("rate, KL(q‖p)", "{value:.2f}", "nats per image"),
+    "test/distortion": ("distortion, -log p(x|z)", "{value:.2f}", "nats per image"),
+    "test/bits_per_dim": ("importance-weighted bound", "{value:.4f}", "bits per dimension"),
+    "test/active_units": ("active units", "{value:.0f}", "of {latent_dim} latents"),
+    "val/nelbo": ("negative ELBO, validation", "{value:.2f}", "nats per image, selects"),
 }
 LATENT, RATE = "model.latent_dim", "train.learning_rate"
 
@@ -34,29 +37,46 @@ def render(
     run: Run,
     experiment: Experiment,
     ref: DatasetRef,
-    stages: dict[str, Result],
-    pictures: dict[str, bytes],
+    stages: Mapping[str, Result],
+    pictures: Mapping[str, bytes],
 ) -> str:
-    """The page for a run whose stages have finished; `pictures` are PNG by name."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    """Return the page for a run whose stages have finished, the same text for the same arguments.
+
+    `experiment`: with the settings that won. `stages`: the results of data, search, train and
+    evaluate. `pictures`: PNG by name, of CAPTIONS.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     template = (resources.files("vae") / "templates" / "report.html.j2").read_text("utf-8")
-    metrics, trials = stages["evaluate"]["metrics"], stages["search"]["trials"]
+    trials = stages["search"]["trials"]
     return environment.from_string(template).render(
         name=experiment.name,
         run_id=run.run_id,
         version=run.version,
-        headlines=[(*HEADLINES[key], metrics[key]) for key in HEADLINES if key in metrics],
+        headlines=headlines(stages["evaluate"]["metrics"], experiment.model.latent_dim),
         pictures=[(CAPTIONS[name], data_uri(png)) for name, png in pictures.items()],
         curves=Markup(plots.training_curves(stages["train"]["history"])),
         best_epoch=stages["train"]["best_epoch"],
         trials=trials,
         best=plots.best_row(trials),
+        is_finite=plots.is_finite,
         outcome=plots.outcome,
         trial_plot=Markup(trial_plot(trials)),
-        settings=sorted(flattened(experiment.to_dict()).items()),
+        settings=experiment.to_dict(),
         dataset=ref,
-        times={name: result["time"] for name, result in stages.items()},
+        times=[time_row(stage, result["time"]) for stage, result in stages.items()],
+        versions=versions(),
     )
+
+
+def headlines(metrics: Mapping[str, float], latent_dim: int) -> list[tuple[str, str, str]]:
+    """What was measured as (label, value, unit), in the order of HEADLINES."""
+    known = {"samples": metrics["test/nll_samples"], "latent_dim": latent_dim}
+    return [
+        (label, form.format(value=metrics[name]), unit.format(**known))
+        for name, (label, form, unit) in HEADLINES.items()
+    ]
 
 
 def data_uri(png: bytes) -> str:
@@ -64,7 +84,20 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def trial_plot(trials: list[plots.TrialRow]) -> str:
+def trial_plot(trials: Sequence[plots.TrialRow]) -> str:
     """Latent size against learning rate as SVG, if both were searched; else nothing."""
     shown = [trial for trial in trials if {LATENT, RATE} <= trial["overrides"].keys()]
     return plots.trial_plot(shown, LATENT, RATE) if shown else ""
+
+
+def time_row(stage: str, time: Mapping[str, float]) -> dict[str, Any]:
+    """A stage's seconds, split into training and evaluating and the rest."""
+    total_s, compute_s = time["seconds"], time["compute_s"]
+    return {"stage": stage, "total": total_s, "compute": compute_s, "rest": total_s - compute_s}
+
+
+def versions() -> dict[str, str]:
+    """Python and the installed ones of the registry's packages, by name."""
+    found = {package.name: package.version for package in metadata.distributions()}
+    packages = {name: found[name] for name in PACKAGES if name in found}
+    return {"python": platform.python_version()} | packages
