@@ -31,7 +31,8 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
     """Decoded picture, uint8 [H, W, 3]."""
     decoded = matplotlib.image.imread(io.BytesIO(png), format="png")
     assert decoded[..., 3:].min(initial=1) == 1
-    return np.rint(decoded[..., :3] * 255).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.rint(decoded[..., :3] * 255).astype(np.uint8)
+    return shown
 
 
 def tile(png: bytes, row: int, column: int, height: int, width: int) -> NDArray[np.uint8]:

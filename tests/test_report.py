@@ -109,9 +109,10 @@ def pictures() -> dict[str, bytes]:
     }
 
 
-@pytest.fixture
-def html(tmp_path: Path, pictures: dict[str, bytes]) -> str:
-    return render(run_in(tmp_path), Experiment(name="mnist"), REF, STAGES, pictures)
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, bytes]) -> str:
+    run = run_in(tmp_path_factory.mktemp("store"))
+    return render(run, Experiment(name="mnist"), REF, STAGES, pictures)
 
 
 def test_says_what_was_trained_and_how_good_it_is(html: str) -> None:
