@@ -14,14 +14,14 @@ stop_worker() { # once: the worker takes a second signal for an order to die at 
     [[ $stopping ]] || kill -TERM "$worker" 2>/dev/null || true
     stopping=yes
 }
-trap stop_worker TERM INT
+status=0
+trap 'status=143; stop_worker' TERM INT
 
 ray start --address="$RAY_ADDRESS" --num-cpus=0 --num-gpus=0 --block &
 raylet=$!
 
 # Either without the other is useless: whichever ends first, or a signal, ends both, and the restart
 # policy acts. The raylet goes last, so that a run which the worker ends still reaches the cluster.
-status=0
 wait -n "$worker" "$raylet" || status=$?
 stop_worker
 wait "$worker" || true

@@ -39,7 +39,8 @@ AUTOSCALER_FIELDS = {
 
 def pods() -> dict[str, dict[str, Any]]:
     """Every pod template of the manifests, by a name for it."""
-    templates = {group["groupName"]: group["template"] for group in SPEC["workerGroupSpecs"]}
+    groups = SPEC["workerGroupSpecs"]
+    templates = {f"workers-{index}": group["template"] for index, group in enumerate(groups)}
     templates["head"] = SPEC["headGroupSpec"]["template"]
     templates["prefect-worker"] = DOCUMENTS["prefect-worker.yaml"]["spec"]["template"]
     return templates
