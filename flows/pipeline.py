@@ -1,6 +1,7 @@
 """The pipeline as a Prefect flow: data, search, train, evaluate, publish."""
 
 import logging
+import os
 from typing import Any, Literal
 
 from prefect import flow
@@ -15,6 +16,7 @@ from vae.store import open_store
 
 log = logging.getLogger("vae.pipeline")
 Stage = Literal["data", "search", "train", "evaluate", "publish"]
+Settings = dict[str, str | int | float | bool | list[int]]
 STAGES: dict[Stage, Any] = {
     "data": tasks.data,
     "search": tasks.search,
@@ -27,8 +29,8 @@ STAGES: dict[Stage, Any] = {
 @flow(name="pipeline", flow_run_name="{experiment}-{until}", persist_result=False)
 def pipeline(
     experiment: str = "mnist",
-    overrides: dict[str, str | int | float | bool | list[int]] | None = None,
-    store: str = "./store",
+    overrides: Settings | None = None,
+    store: str | None = None,
     run_id: str | None = None,
     workers: str = "auto",
     until: Stage = "publish",
@@ -39,14 +41,29 @@ def pipeline(
     Args:
         experiment: a shipped experiment's name, or the path of a TOML file
         overrides: settings to replace, by dotted name, e.g. {"train.epochs": 5}
-        store: where everything is kept: a folder, file:///path or s3://bucket/prefix
+        store: a folder, file:///path or s3://bucket/prefix; else VAE_STORE, else ./store
         run_id: continue this run; a new one takes its id from the flow run
         workers: training workers: auto (one per GPU), a number, or MIN:MAX
         until: the last stage to run
         began: when the clock started, in seconds since the epoch; now if not given
     """
+    return run_stages(until, experiment, overrides, store, run_id, workers, began)
+
+
+def run_stages(
+    until: Stage,
+    experiment: str,
+    overrides: Settings | None,
+    store: str | None,
+    run_id: str | None,
+    workers: str,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """Run the stages in order up to `until`; its result, the run's id, and where W&B keeps it."""
+    logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
     settings = load_experiment(experiment, overrides)
-    run = open_run(open_store(store), run_id or id_of_flow_run(settings), settings)
+    opened_store = open_store(store or os.environ.get("VAE_STORE", "./store"))
+    run = open_run(opened_store, run_id or id_of_flow_run(settings), settings)
     with opened(run, Workers.parse(workers), began) as session:
         for stage, task in STAGES.items():
             result: dict[str, Any] = task(session)

@@ -80,7 +80,7 @@ def evaluate(session: Session) -> Result:
         history = session.needed("train")["history"]
         best = min(row["val/nelbo"] for row in history)
         named = {"val/nelbo": best} | {f"test/{name}": value for name, value in metrics.items()}
-        session.track("evaluate").log(named)
+        session.track("evaluate").summary(named)
         log.info(
             "evaluate test: negative ELBO %.2f nats (rate %.2f, distortion %.2f), "
             "-log p(x) <= %.2f nats with K = %d, %.4f bits/dim, %d active units",
@@ -142,8 +142,9 @@ def trained_model(session: Session) -> VAE:
 def settings_line(overrides: dict[str, Any]) -> str:
     """What varied, in a few characters: 'latent_dim 20, learning_rate 0.0012'."""
     return ", ".join(
-        f"{name.rpartition('.')[2]} {value:.3g}" if isinstance(value, float) else
-        f"{name.rpartition('.')[2]} {value}"
+        f"{name.rpartition('.')[2]} {value:.3g}"
+        if isinstance(value, float)
+        else f"{name.rpartition('.')[2]} {value}"
         for name, value in overrides.items()
     )
 

@@ -73,7 +73,7 @@ def tuner(
         points_to_evaluate=[trial.overrides for trial in known] or None,
         evaluated_rewards=[trial.nelbo for trial in known] or None,
     )
-    train, val = (ray.put(load(dataset, run.store, split).images) for split in ("train", "val"))
+    train, val = (load(dataset, run.store, split).images for split in ("train", "val"))
     device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
     with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch, preserved_signals():
         tune.Tuner(
@@ -104,12 +104,13 @@ def tuner(
 
 
 def trial(
-    overrides: dict[str, Any], *, settings: dict[str, Any], train: Any, val: Any
+    overrides: dict[str, Any], *, settings: dict[str, Any], train: Images, val: Images
 ) -> None:
     """Train one candidate for the search's epochs, reporting the best bound so far (nats)."""
     epochs = settings["search"]["epochs"]
     changed = with_overrides(settings, overrides | {"train.epochs": epochs})
-    images = [torch.from_numpy(ray.get(part).copy()) for part in (train, val)]
+    # Copied, because torch takes no read-only array; Ray's object store holds the one original.
+    images = [torch.from_numpy(part.copy()) for part in (train, val)]
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     fit, best = Fit(from_dict(changed), *images, device), math.inf
     for _ in range(epochs):
@@ -126,6 +127,10 @@ class Recorder(tune.Callback):
         self.numbers: dict[str, int] = {}
         self.first = first
         self.rows: dict[str, list[Row]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks to restore them; here the store is what restores a search.
+        return {}
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **_: Any
@@ -146,8 +151,8 @@ class Recorder(tune.Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
     ) -> None:
         """The trial raised: its last line says what."""
-        text = (trial.get_pickled_error() or trial.error_msg) if trial.error_file else ""
-        self.record(trial, str(text).strip().splitlines()[-1] if text else "failed without a word")
+        error = trial.get_pickled_error()
+        self.record(trial, str(error).strip().splitlines()[-1] if error else "failed, no reason known")
 
     def number(self, trial: TuneTrial) -> int:
         """Trials count from 1 in the order in which they are first heard of, over all attempts."""

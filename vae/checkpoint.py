@@ -111,7 +111,9 @@ def best_epoch(history: History) -> int:
 def prune(store: Store, prefix: str, history: History) -> None:
     """Delete what is neither the best, nor the latest, nor the one before it to fall back on."""
     checkpoints = saved(store, prefix)
-    kept = {checkpoint.epoch for checkpoint in checkpoints[:2]} | {best_epoch(history)}
+    # By epoch: one that was trained again after its checkpoint rotted has two.
+    epochs = sorted({checkpoint.epoch for checkpoint in checkpoints})
+    kept = {*epochs[-2:], best_epoch(history)}
     for checkpoint in checkpoints:
         if checkpoint.epoch not in kept:
             store.delete(checkpoint.key)
@@ -149,8 +151,9 @@ def load_model(directory: Path | str) -> VAE:
         raise UserError(f"{config_path} describes no model of this package: {error}") from None
     try:
         weights = load_file(weights_path)
-        model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
-    except (SafetensorError, RuntimeError) as error:
+        dtype = next((tensor.dtype for tensor in weights.values()), torch.float32)
+        model.to(dtype).load_state_dict(weights)
+    except (SafetensorError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{weights_path} does not hold this model's weights: {reason}") from None
     return model.eval()

@@ -15,11 +15,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from vae.datasets import DataConfig
 from vae.errors import UserError, closest
 from vae.evaluate import EvaluationConfig
+from vae.manifest import PLAIN_NAME
 from vae.models import ModelConfig
 from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig
 
 Value = str | int | float | bool | list[int]
+SEEDS = 2**31  # NumPy's generators, which Optuna seeds, take 32 bits
 Overrides = Mapping[str, Value]  # {"train.learning_rate": 3e-4}: the CLI, flows and Tune speak this
 
 
@@ -33,7 +35,8 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
-        if bool(self.choice) == (self.low < self.high):
+        bounded = not (math.isnan(self.low) and math.isnan(self.high))
+        if bool(self.choice) == bounded or (bounded and not self.low < self.high):
             raise ValueError("takes either choice = [...] or low < high")
         if self.log and not self.low > 0:
             raise ValueError(f"low is {self.low}, a log range must start above 0")
@@ -75,6 +78,15 @@ class Experiment:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+
+    def __post_init__(self) -> None:
+        if not PLAIN_NAME.fullmatch(self.name):
+            raise ValueError(
+                f"name is '{self.name}', must be letters, digits, '.', '_' or '-', "
+                "at most 100 of them"
+            )
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"seed is {self.seed}, must be from 0 to {SEEDS - 1}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types only; `from_dict` is the inverse."""
@@ -148,7 +160,7 @@ def from_dict(settings: Mapping[str, Any]) -> Experiment:
 
 def with_overrides(settings: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
     """A copy of nested settings with dotted ones replaced; types are checked by `from_dict`."""
-    changed: dict[str, Any] = json.loads(json.dumps(settings))
+    changed: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     for dotted, value in overrides.items():
         *tables, last = dotted.split(".")
         table = changed
@@ -166,15 +178,18 @@ def parse_override(text: str) -> tuple[str, Value]:
     if not equals or not key.strip():
         raise UserError(f"--set takes KEY=VALUE, given '{text}'; e.g. --set train.epochs=3")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        parsed = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+    # Text of several lines may parse as several settings: it is none of them.
+    return key.strip(), parsed["value"] if len(parsed) == 1 else value.strip()
 
 
 def _validated(settings: Mapping[str, Any]) -> Experiment:
     try:
-        # Through JSON, where strict mode takes a list for a tuple but never "3" for 3.
-        return _ADAPTER.validate_json(json.dumps(settings))
+        # Through JSON, where strict mode takes a list for a tuple but never "3" for 3. TOML's dates
+        # are no setting's type: as text they are refused like any other.
+        return _ADAPTER.validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
         raise UserError(_one_line(error)) from None
 
@@ -188,14 +203,14 @@ def _one_line(error: ValidationError) -> str:
         return f"unknown setting '{where}'{closest(where, known) or ': see vae/experiments'}"
     if first["type"] == "value_error":
         return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
-    given = first["input"]
-    return f"{where}: {first['msg'].lower()}, given {given!r}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}: {message}, given {first['input']!r}"
 
 
 def _settings() -> dict[str, Any]:
     """Every dotted setting with its default."""
     flat: dict[str, Any] = {}
-    for name, value in Experiment(name="").to_dict().items():
+    for name, value in Experiment(name="any").to_dict().items():
         if isinstance(value, dict):
             flat |= {f"{name}.{key}": inner for key, inner in value.items()}
         else:

@@ -1,0 +1,106 @@
+"""The deployments of prefect.yaml, served from this machine: no work pool, no second list."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import MissingFlowError, ParameterTypeError, SignatureMismatchError
+from prefect.flows import load_flow_from_entrypoint
+from prefect.schedules import Schedule
+from prefect.settings import get_current_settings
+from prefect.utilities.templating import apply_values
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vae.errors import UserError
+
+
+class Entry(BaseModel):
+    """One deployment in prefect.yaml: the settings that mean the same with and without workers."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    name: str
+    entrypoint: str
+    description: str | None = None
+    version: str | None = None
+    tags: list[str] = []
+    parameters: dict[str, Any] = {}
+    schedules: list[Schedule] = []
+    concurrency_limit: int | ConcurrencyLimitConfig | None = None
+    paused: bool = False
+    work_pool: dict[str, Any] | None = None  # where a worker would take it from
+
+
+class Project(BaseModel):
+    """What is read of prefect.yaml; how workers get the code does not concern this machine."""
+
+    deployments: list[Entry] = Field(min_length=1)
+
+
+def serve_deployments(file: Path) -> None:
+    """Register every deployment of a prefect.yaml and run what is due, one at a time, until stopped.
+
+    The schedules are paused while nothing serves them. Raises UserError if the file can't be
+    served, or there is no lasting server to register with.
+    """
+    deployments = to_runner_deployments(file)
+    if get_current_settings().api.url is None:
+        raise UserError(
+            "PREFECT_API_URL is not set, schedules need a lasting server: run `prefect server "
+            "start` and set PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "vae")  # the flow runs inherit it
+    serve(*deployments, limit=1)
+
+
+def to_runner_deployments(file: Path) -> list[RunnerDeployment]:
+    """The deployments of a prefect.yaml as they are served: the same but for the work pool.
+
+    Raises UserError, in one line, for a missing or malformed file, an entry point that is no flow,
+    and parameters that the flow does not take.
+    """
+    return [to_runner_deployment(file, entry) for entry in read_project(file).deployments]
+
+
+def read_project(file: Path) -> Project:
+    """A prefect.yaml with its {{ $VARIABLES }} filled in, validated. Raises UserError."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return Project.model_validate(apply_values(content, {}))
+    except OSError as error:
+        raise UserError(f"can't read the deployments in {file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{file}: {where}: {first['msg']}, given {first['input']!r}") from None
+
+
+def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
+    """One deployment, its parameters checked against its flow. Raises UserError."""
+    where = f"{file}: deployment '{entry.name}'"
+    try:
+        flow = load_flow_from_entrypoint(entry.entrypoint, use_placeholder_flow=False)
+    except (ImportError, MissingFlowError, ValueError):
+        raise UserError(f"{where}: entrypoint '{entry.entrypoint}' is no flow") from None
+    try:
+        flow.validate_parameters(entry.parameters)
+    except (ParameterTypeError, SignatureMismatchError) as error:
+        reason = "; ".join(str(error).splitlines())
+        raise UserError(f"{where}: parameters: {reason}") from None
+    return RunnerDeployment.from_entrypoint(
+        entry.entrypoint,
+        name=entry.name,
+        schedules=entry.schedules,
+        concurrency_limit=entry.concurrency_limit,
+        parameters=entry.parameters,
+        description=entry.description,
+        tags=entry.tags,
+        version=entry.version,
+        paused=entry.paused,
+    )

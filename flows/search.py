@@ -1,0 +1,72 @@
+"""The search alone as a Prefect flow: the pipeline's first two stages, and the winner to look at."""
+
+import json
+import re
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.pipeline import Settings, run_stages
+
+
+@flow(name="search", flow_run_name="{experiment}", persist_result=False)
+def search(
+    experiment: str = "mnist",
+    overrides: Settings | None = None,
+    store: str | None = None,
+    run_id: str | None = None,
+    workers: str = "auto",
+) -> dict[str, Any]:
+    """Search hyper-parameters, and leave the winning trial as an artifact beside the run.
+
+    Args:
+        experiment: a shipped experiment's name, or the path of a TOML file
+        overrides: settings to replace, by dotted name, e.g. {"search.trials": 24}
+        store: a folder, file:///path or s3://bucket/prefix; else VAE_STORE, else ./store
+        run_id: continue this run; a new one takes its id from the flow run
+        workers: training workers, of a later training under the same run id
+    """
+    outcome = run_stages("search", experiment, overrides, store, run_id, workers)
+    create_markdown_artifact(
+        winner_markdown(outcome["run_id"], outcome["result"]),
+        key=artifact_key(experiment),
+        description=f"The winning trial of run {outcome['run_id']}",
+    )
+    return outcome
+
+
+def artifact_key(experiment: str) -> str:
+    """One key for every search of an experiment, so that Prefect shows them as a history."""
+    return "search-" + re.sub(r"[^a-z0-9]+", "-", experiment.lower()).strip("-")
+
+
+def winner_markdown(run_id: str, result: dict[str, Any]) -> str:
+    """The winner's settings and a table of all trials, best first; bounds in nats per image."""
+    settings, trials = result["overrides"], result["trials"]
+    if not trials:
+        return f"Run `{run_id}` has no search: the experiment's search.trials is 0."
+    # A trial that finished no epoch, or diverged (NaN), comes last.
+    finished = [trial for trial in trials if trial["nelbo"] is not None]
+    ranked = sorted(finished, key=lambda trial: (trial["nelbo"] != trial["nelbo"], trial["nelbo"]))
+    rows = ranked + [trial for trial in trials if trial["nelbo"] is None]
+    names = sorted({name for trial in trials for name in trial["overrides"]})
+    lines = [f"Run `{run_id}`: the lowest validation bound of {len(trials)} trials has", ""]
+    lines += [f"- `{name}` = {json.dumps(value)}" for name, value in settings.items()]
+    columns = ["trial", "val/nelbo", "epochs", "stopped early", *names]
+    lines += ["", table_line(columns), table_line(["---"] * len(columns))]
+    lines += [table_line(trial_cells(trial, names)) for trial in rows]
+    return "\n".join(lines) + "\n"
+
+
+def trial_cells(trial: dict[str, Any], names: list[str]) -> list[str]:
+    """A trial as cells of the table; a dash where it has nothing to say."""
+    bound = "–" if trial["nelbo"] is None else f"{trial['nelbo']:.2f}"
+    values = [json.dumps(trial["overrides"].get(name, "–"), ensure_ascii=False) for name in names]
+    stopped = "yes" if trial["stopped"] else "no"
+    return [str(trial["number"]), bound, str(trial["epochs"]), stopped, *values]
+
+
+def table_line(cells: list[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,160 @@
+"""The models: densities against closed forms and torch.distributions, shapes, first weights."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal
+
+from vae.models import (
+    VAE,
+    ModelConfig,
+    bernoulli_log_prob,
+    build_model,
+    gaussian_kl,
+    standard_normal_log_prob,
+)
+
+MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
+DENSE = ModelConfig(latent_dim=5, hidden=(16, 8))
+CONV = ModelConfig(kind="ConvVAE", latent_dim=5, hidden=(16,), channels=(4, 6))
+CONV_ALONE = ModelConfig(kind="ConvVAE", latent_dim=1, hidden=(), channels=(2, 3))
+CONFIGS = pytest.mark.parametrize("config", [DENSE, CONV, CONV_ALONE])
+SHAPES = pytest.mark.parametrize("shape", [MNIST, CIFAR])
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def images_of(n: int, shape: tuple[int, int, int]) -> Tensor:
+    return torch.rand((n, *shape), generator=torch.Generator().manual_seed(1))
+
+
+@CONFIGS
+@SHAPES
+def test_shapes(config: ModelConfig, shape: tuple[int, int, int]) -> None:
+    """Both networks take both image shapes, and no images at all, and give them back."""
+    model, latents = build_model(config, shape), config.latent_dim
+    for n in (3, 0):
+        mu_BD, logvar_BD = model.encode(images_of(n, shape))
+        assert mu_BD.shape == logvar_BD.shape == (n, latents)
+        assert model.decode(mu_BD).shape == (n, *shape)
+        densities = model(images_of(n, shape), noise(4, n, latents, dtype=torch.float32))
+        assert [density.shape for density in densities] == [(4, n)] * 3 + [(n,)]
+
+
+@CONFIGS
+@SHAPES
+def test_pictures(config: ModelConfig, shape: tuple[int, int, int]) -> None:
+    """Samples follow their generator; a path in latent space ends at the reconstructions."""
+    model, pair = build_model(config, shape), images_of(2, shape)
+    first, again = (model.sample(3, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first, again) and first.shape == (3, *shape)
+    assert ((first > 0) & (first < 1)).all()
+    path = model.interpolate(pair[0], pair[1], steps=5)
+    assert path.shape == (5, *shape)
+    torch.testing.assert_close(path[[0, -1]], model.reconstruct(pair))
+
+
+def test_densities() -> None:
+    """The four densities are those of the Bernoulli pixels, the prior and the posterior."""
+    model = build_model(DENSE, MNIST).double()
+    x_BCHW, eps_KBD = images_of(3, MNIST).round().double(), noise(2, 3, 5)
+    mu_BD, logvar_BD = model.encode(x_BCHW)
+    posterior, prior = Normal(mu_BD, (logvar_BD / 2).exp()), Normal(0.0, 1.0)
+    z_KBD = mu_BD + posterior.stddev * eps_KBD
+    logits = model.decode(z_KBD.flatten(0, 1)).unflatten(0, (2, 3))
+    densities = model(x_BCHW, eps_KBD)
+    torch.testing.assert_close(
+        densities.px_KB, Bernoulli(logits=logits).log_prob(x_BCHW).sum((2, 3, 4))
+    )
+    torch.testing.assert_close(densities.pz_KB, prior.log_prob(z_KBD).sum(-1))
+    torch.testing.assert_close(densities.qz_KB, posterior.log_prob(z_KBD).sum(-1))
+    torch.testing.assert_close(densities.kl_B, gaussian_kl(mu_BD, logvar_BD))
+
+
+def test_kl_is_the_mean_of_its_samples() -> None:
+    """The closed form lies within five standard errors of a Monte Carlo estimate, and is 0 at q = p."""
+    mu_BD, logvar_BD, eps_KBD = noise(3, 4), noise(3, 4, seed=1), noise(100_000, 3, 4, seed=2)
+    z_KBD = mu_BD + (logvar_BD / 2).exp() * eps_KBD
+    log_qz_KB = standard_normal_log_prob(eps_KBD) - logvar_BD.sum(-1) / 2
+    drawn_KB = log_qz_KB - standard_normal_log_prob(z_KBD)
+    error_B = drawn_KB.std(0) / math.sqrt(len(drawn_KB))
+    assert ((gaussian_kl(mu_BD, logvar_BD) - drawn_KB.mean(0)).abs() < 5 * error_B).all()
+    assert gaussian_kl(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
+
+
+def test_pixels_never_overflow() -> None:
+    """A logit of a thousand costs nothing where it is right and a thousand nats where it is wrong."""
+    x_BCHW = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+    logits = torch.tensor([1000.0, 1000.0]).view(1, 2, 1, 1, 1)
+    assert bernoulli_log_prob(x_BCHW, logits).tolist() == [[-1000.0, 0.0]]
+    assert bernoulli_log_prob(x_BCHW, -logits).tolist() == [[0.0, -1000.0]]
+
+
+def test_reparameterized_gradients() -> None:
+    """dz/dmu is 1 and dz/dlogvar is half of sigma * eps."""
+    mu, logvar, eps = noise(3, 5), noise(3, 5, seed=1), noise(2, 3, 5, seed=2)
+    mu.requires_grad_()
+    logvar.requires_grad_()
+    z = build_model(DENSE, MNIST).reparameterize(mu, logvar, eps)
+    by_mu, by_logvar = torch.autograd.grad(z.sum(), (mu, logvar))
+    torch.testing.assert_close(by_mu, torch.full_like(mu, 2))
+    torch.testing.assert_close(by_logvar, (0.5 * (logvar / 2).exp() * eps).sum(0))
+
+
+@SHAPES
+def test_output_starts_at_the_mean(shape: tuple[int, int, int]) -> None:
+    """At z = 0 an untrained dense model shows the mean image, a convolutional one its colours."""
+    mean_CHW = images_of(1, shape)[0] * 0.9 + 0.05
+    colours = mean_CHW.mean((1, 2), keepdim=True).expand(shape)
+    for config, expected in ((DENSE, mean_CHW), (CONV, colours)):
+        model = build_model(config, shape, mean_CHW)
+        logits = model.decode(torch.zeros(1, config.latent_dim))[0]
+        torch.testing.assert_close(logits, torch.logit(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_pixels_that_never_change() -> None:
+    """A pixel that is always 0 or 1 starts at a finite logit."""
+    mean_CHW = torch.zeros(MNIST)
+    mean_CHW[0, 0] = 1
+    logits = build_model(DENSE, MNIST, mean_CHW).decode(torch.zeros(1, 5))
+    assert logits.isfinite().all()
+
+
+@CONFIGS
+def test_first_weights_follow_the_seed(config: ModelConfig) -> None:
+    """The same seed gives the same weights, another one others, and nobody else's draws change."""
+
+    def weights(seed: int) -> Tensor:
+        model: VAE = build_model(config, MNIST, seed=seed)
+        return torch.cat([parameter.flatten() for parameter in model.parameters()])
+
+    before = torch.random.get_rng_state()
+    assert torch.equal(weights(3), weights(3)) and not torch.equal(weights(3), weights(4))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim is 0"),
+        ({"hidden": (4, 0)}, "every width must be at least 1"),
+        ({"hidden": ()}, "needs at least one layer"),
+        ({"activation": "rellu"}, "did you mean 'relu'"),
+        ({"channels": (4, 4)}, "ImprovedVAE takes 0 of them"),
+        ({"kind": "ConvVAE", "channels": (4,)}, "ConvVAE takes 2 of them"),
+    ],
+)
+def test_impossible_networks(settings: dict[str, object], message: str) -> None:
+    """A network that can't be is refused by what is wrong with it."""
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_images_that_do_not_halve_twice() -> None:
+    """The convolutional network names the image sizes that it takes."""
+    with pytest.raises(ValueError, match="images are 30x28, ConvVAE needs multiples of 4"):
+        build_model(CONV, (1, 30, 28))
