@@ -8,14 +8,16 @@ import yaml
 from prefect import serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import MissingFlowError, ParameterTypeError, SignatureMismatchError
-from prefect.flows import load_flow_from_entrypoint
+from prefect.exceptions import MissingFlowError, ScriptError
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.schedules import Schedule
 from prefect.settings import get_current_settings
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import validate
 from prefect.utilities.templating import apply_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vae.errors import UserError
+from vae.errors import UserError, closest
 
 
 class Entry(BaseModel):
@@ -23,7 +25,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    name: str
+    name: str = Field(pattern=r"^[^/%&<>]+$")
     entrypoint: str
     description: str | None = None
     version: str | None = None
@@ -86,21 +88,32 @@ def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
     where = f"{file}: deployment '{entry.name}'"
     try:
         flow = load_flow_from_entrypoint(entry.entrypoint, use_placeholder_flow=False)
-    except (ImportError, MissingFlowError, ValueError):
+    except (ImportError, MissingFlowError, ScriptError, ValueError):
         raise UserError(f"{where}: entrypoint '{entry.entrypoint}' is no flow") from None
+    check_parameters(where, flow, entry.parameters)
     try:
-        flow.validate_parameters(entry.parameters)
-    except (ParameterTypeError, SignatureMismatchError) as error:
-        reason = "; ".join(str(error).splitlines())
-        raise UserError(f"{where}: parameters: {reason}") from None
-    return RunnerDeployment.from_entrypoint(
-        entry.entrypoint,
-        name=entry.name,
-        schedules=entry.schedules,
-        concurrency_limit=entry.concurrency_limit,
-        parameters=entry.parameters,
-        description=entry.description,
-        tags=entry.tags,
-        version=entry.version,
-        paused=entry.paused,
-    )
+        return RunnerDeployment.from_entrypoint(
+            entry.entrypoint,
+            name=entry.name,
+            schedules=entry.schedules,
+            concurrency_limit=entry.concurrency_limit,
+            parameters=entry.parameters,
+            description=entry.description,
+            tags=entry.tags,
+            version=entry.version,
+            paused=entry.paused,
+        )
+    except ValidationError as error:  # a time zone that is none
+        raise UserError(f"{where}: {error.errors(include_url=False)[0]['msg']}") from None
+
+
+def check_parameters(where: str, flow: Flow[..., Any], given: dict[str, Any]) -> None:
+    """Raise UserError for parameters that a run of the flow would refuse."""
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    for name in given:
+        if name not in schema["properties"]:
+            hint = closest(name, schema["properties"])
+            raise UserError(f"{where}: {flow.name} takes no parameter '{name}'{hint}")
+    for error in validate(given, schema, preprocess=True):
+        name = ".".join(str(part) for part in error.absolute_path)
+        raise UserError(f"{where}: parameter {name}: {error.message}")

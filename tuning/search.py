@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+import optuna
 import ray
 import torch
 from numpy.typing import NDArray
@@ -65,6 +66,7 @@ def tuner(
     """Search on from the trials that are done: Optuna's TPE proposes, ASHA stops early."""
     config, experiment = run.experiment.search, run.experiment
     known = [t for t in done if t.nelbo is not None]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     proposer = OptunaSearch(
         domains(config.space),
         metric=METRIC,

@@ -1,5 +1,6 @@
 """Training and evaluation on the cluster, seen from the driver: start them, follow them, return."""
 
+import contextvars
 import copy
 import secrets
 import threading
@@ -86,9 +87,14 @@ class Follower(threading.Thread):
         super().__init__(name="follow-fit", daemon=True)
         self.events, self.on_event = events, on_event
         self.over = threading.Event()
+        self.context = contextvars.copy_context()  # of the flow run: its logs belong to it
 
     def run(self) -> None:
         """Poll until the context ends and nothing is left."""
+        self.context.run(self.follow)
+
+    def follow(self) -> None:
+        """Poll, in the context of whoever started to follow."""
         while True:
             last_look = self.over.is_set()
             try:
