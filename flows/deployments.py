@@ -44,9 +44,9 @@ class Project(BaseModel):
 
 
 def serve_deployments(file: Path) -> None:
-    """Register every deployment of a prefect.yaml and run what is due, one at a time, until stopped.
+    """Register every deployment of a prefect.yaml and run what is due, one run at a time.
 
-    The schedules are paused while nothing serves them. Raises UserError if the file can't be
+    Returns when it is stopped by SIGINT or SIGTERM. The schedules are paused while nothing serves them. Raises UserError if the file can't be
     served, or there is no lasting server to register with.
     """
     deployments = to_runner_deployments(file)
@@ -87,7 +87,9 @@ def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
     """One deployment, its parameters checked against its flow. Raises UserError."""
     where = f"{file}: deployment '{entry.name}'"
     try:
-        flow = load_flow_from_entrypoint(entry.entrypoint, use_placeholder_flow=False)
+        flow: Flow[..., Any] = load_flow_from_entrypoint(
+            entry.entrypoint, use_placeholder_flow=False
+        )
     except (ImportError, MissingFlowError, ScriptError, ValueError):
         raise UserError(f"{where}: entrypoint '{entry.entrypoint}' is no flow") from None
     check_parameters(where, flow, entry.parameters)

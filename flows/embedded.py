@@ -3,12 +3,15 @@
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING, Any, cast
 
 from vae.cluster import Workers, check_local
-from vae.errors import UserError
-from vae.experiment import Overrides, load_experiment, parse_override
+from vae.experiment import load_experiment, parse_override
 from vae.runs import new_run_id, open_run
 from vae.store import Store, open_store
+
+if TYPE_CHECKING:
+    from flows.pipeline import Stage
 
 ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",  # stage progress shows in Prefect's UI as well
@@ -52,7 +55,7 @@ def run_here(
         store=opened.uri,
         run_id=run.run_id,
         workers=workers,
-        until="publish" if stage == "run" else stage,
+        until=cast("Stage", "publish" if stage == "run" else stage),
         began=began,
     )
     say(outcome, config.name, opened)
@@ -67,7 +70,7 @@ def show_progress() -> None:
     package.setLevel(logging.INFO)
 
 
-def say(outcome: dict, name: str, store: Store) -> None:
+def say(outcome: dict[str, Any], name: str, store: Store) -> None:
     """What came out, and what to do with it."""
     result = outcome["result"]
     if outcome["stage"] == "publish":

@@ -1,4 +1,4 @@
-"""The search alone as a Prefect flow: the pipeline's first two stages, and the winner to look at."""
+"""The search alone as a Prefect flow: the pipeline's first two stages, and the winner shown."""
 
 import json
 import re
