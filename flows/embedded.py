@@ -13,6 +13,7 @@ from vae.store import Store, open_store
 if TYPE_CHECKING:
     from flows.pipeline import Stage
 
+DEFAULT = "mnist"
 ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",  # stage progress shows in Prefect's UI as well
     # The console is for stage progress and one-line errors; Prefect's API keeps the rest.
@@ -25,7 +26,7 @@ ENVIRONMENT = {
 
 def run_here(
     stage: str,
-    experiment: str,
+    experiment: str | None,
     settings: list[str],
     store: str,
     run_id: str | None,
@@ -37,12 +38,13 @@ def run_here(
     `began`: when the command started, in seconds since the epoch. Raises UserError before
     anything starts for whatever can be known by then.
     """
-    overrides = dict(parse_override(text) for text in settings)
+    overrides: dict[str, Value] = dict(parse_override(text) for text in settings)
     check_local(Workers.parse(workers))
     opened = open_store(store)
-    config = load_experiment(experiment, overrides)
+    known = run_id is not None and experiment is None and not settings
+    config = None if known else load_experiment(experiment or DEFAULT, overrides)
     opened.check_writable()
-    run = open_run(opened, run_id or new_run_id(config.name), config)
+    run = open_run(opened, run_id or new_run_id(config.name if config else DEFAULT), config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     show_progress()
@@ -50,7 +52,7 @@ def run_here(
     from flows.pipeline import pipeline
 
     outcome = pipeline(
-        experiment=experiment,
+        experiment=None if known else experiment or DEFAULT,
         overrides=overrides,
         store=opened.uri,
         run_id=run.run_id,
@@ -58,7 +60,7 @@ def run_here(
         until=cast("Stage", "publish" if stage == "run" else stage),
         began=began,
     )
-    say(outcome, config.name, opened)
+    say(outcome, run.experiment.name, opened)
 
 
 def show_progress() -> None:
@@ -81,7 +83,7 @@ def say(outcome: dict[str, Any], name: str, store: Store) -> None:
         print(f"  report    {folder}/report.html")
         print(f"  pull      vae pull {name} --to DIR --store {store.uri}")
     else:
-        print(f"\ncontinue  vae run --run-id {outcome['run_id']} with the same settings")
+        print(f"\ncontinue  vae run --run-id {outcome['run_id']} --store {store.uri}")
     for path in outcome["wandb"]["paths"][:1]:
         print(f"  W&B       wandb leet {path}    (or all of them: wandb leet)")
     for url in outcome["wandb"]["urls"][:1]:

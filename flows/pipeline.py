@@ -28,7 +28,7 @@ STAGES: dict[Stage, Any] = {
 
 @flow(name="pipeline", flow_run_name="{experiment}-{until}", persist_result=False)
 def pipeline(
-    experiment: str = "mnist",
+    experiment: str | None = "mnist",
     overrides: Settings | None = None,
     store: str | None = None,
     run_id: str | None = None,
@@ -39,7 +39,7 @@ def pipeline(
     """Take a dataset to a published model; do only what the store does not hold yet.
 
     Args:
-        experiment: a shipped experiment's name, or the path of a TOML file
+        experiment: a shipped experiment's name, or a TOML file's path; none to continue run_id
         overrides: settings to replace, by dotted name, e.g. {"train.epochs": 5}
         store: a folder, file:///path or s3://bucket/prefix; else VAE_STORE, else ./store
         run_id: continue this run; a new one takes its id from the flow run

@@ -9,7 +9,7 @@ import torch
 
 from flows.session import Session
 from tuning.results import best_trial
-from tuning.search import as_trial, search
+from tuning.search import search
 from vae import checkpoint, launch
 from vae.datasets import DatasetRef, load, prepare
 from vae.experiment import Experiment, from_dict, with_overrides

@@ -246,4 +246,4 @@ def test_occupied_destinations(
         pull(store, "m", "v1", to)
     monkeypatch.chdir(directory)
     with pytest.raises(UserError, match="current folder"):
-        pull(store, "m", "v2", Path("."))
+        pull(store, "m", "v2", Path())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from s3fs.core import S3_RETRYABLE_ERRORS  # type: ignore[import-untyped]
+from s3fs.core import S3_RETRYABLE_ERRORS
 
 from tests.faulty_proxy import FaultyProxy
 from tests.s3_server import S3Server

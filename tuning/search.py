@@ -24,7 +24,7 @@ from tuning.results import Trial
 from tuning.space import domains
 from vae.cluster import Resources, preserved_signals
 from vae.datasets import DatasetRef, load
-from vae.experiment import Experiment, from_dict, with_overrides
+from vae.experiment import from_dict, with_overrides
 from vae.fit import Fit, Row
 from vae.runs import Result, Run, create_json, read_json
 
@@ -33,9 +33,7 @@ Images = NDArray[Any]
 OnEpoch = Callable[[int, dict[str, Any], Row], None]  # trial number, what varied, metrics
 
 
-def search(
-    run: Run, dataset: DatasetRef, resources: Resources, on_epoch: OnEpoch
-) -> list[Trial]:
+def search(run: Run, dataset: DatasetRef, resources: Resources, on_epoch: OnEpoch) -> list[Trial]:
     """Run the trials that the store does not have yet; all trials, in order.
 
     Blocks, and calls `on_epoch` in this process after every epoch of every trial.
@@ -80,9 +78,7 @@ def tuner(
     with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch, preserved_signals():
         tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(
-                    trial, settings=experiment.to_dict(), train=train, val=val
-                ),
+                tune.with_parameters(trial, settings=experiment.to_dict(), train=train, val=val),
                 device,
             ),
             tune_config=tune.TuneConfig(
@@ -112,9 +108,9 @@ def trial(
     epochs = settings["search"]["epochs"]
     changed = with_overrides(settings, overrides | {"train.epochs": epochs})
     # Copied, because torch takes no read-only array; Ray's object store holds the one original.
-    images = [torch.from_numpy(part.copy()) for part in (train, val)]
+    images, held_out = torch.from_numpy(train.copy()), torch.from_numpy(val.copy())
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    fit, best = Fit(from_dict(changed), *images, device), math.inf
+    fit, best = Fit(from_dict(changed), images, held_out, device), math.inf
     for _ in range(epochs):
         row, _ = fit.epoch(fit.state.model, on_step=lambda step: None)
         best = min(best, row["val/nelbo"])
@@ -135,7 +131,12 @@ class Recorder(tune.Callback):
         return {}
 
     def on_trial_result(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **_: Any
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        result: dict[str, Any],
+        **_: Any,
     ) -> None:
         """Keep the epoch's metrics and pass them on."""
         names = ("epoch", "train/loss", "val/nelbo", "val/rate", "val/distortion")
@@ -154,7 +155,9 @@ class Recorder(tune.Callback):
     ) -> None:
         """The trial raised: its last line says what."""
         error = trial.get_pickled_error()
-        self.record(trial, str(error).strip().splitlines()[-1] if error else "failed, no reason known")
+        self.record(
+            trial, str(error).strip().splitlines()[-1] if error else "failed, no reason known"
+        )
 
     def number(self, trial: TuneTrial) -> int:
         """Trials count from 1 in the order in which they are first heard of, over all attempts."""

@@ -16,7 +16,8 @@ STARTED = time.time()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Experiment = Annotated[
-    str, typer.Option("--experiment", help="A shipped experiment, or a TOML file.")
+    str | None,
+    typer.Option("--experiment", help="A shipped experiment, or a TOML file; mnist by default."),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -37,7 +38,7 @@ def stage_command(stage: str, text: str) -> None:
     """Register a subcommand that runs the pipeline up to and including a stage."""
 
     def command(
-        experiment: Experiment = "mnist",
+        experiment: Experiment = None,
         settings: Settings = None,
         store: StoreUri = "./store",
         run_id: RunId = None,

@@ -169,7 +169,7 @@ def importance_bound(
             (k, *mu_BD.shape), generator=noise, device=mu_BD.device, dtype=mu_BD.dtype
         )
         z_KBD = model.reparameterize(mu_BD, logvar_BD, eps_KBD)
-        logits = model.decode(z_KBD.flatten(0, 1)).unflatten(0, z_KBD.shape[:2])
+        logits = model.decode(z_KBD.flatten(0, 1)).view(*z_KBD.shape[:2], *model.shape)
         log_qz_KB = standard_normal_log_prob(eps_KBD) - 0.5 * logvar_BD.sum(-1)
         log_weights_KB = (
             bernoulli_log_prob(x_BCHW, logits) + standard_normal_log_prob(z_KBD) - log_qz_KB

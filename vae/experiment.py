@@ -115,7 +115,7 @@ for _part in (
     Experiment,
 ):
     # Set from here so that the configs' own modules, the core, need no pydantic to import.
-    _part.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]
+    setattr(_part, "__pydantic_config__", _STRICT)  # noqa: B010
 _ADAPTER = TypeAdapter(Experiment)
 
 
@@ -154,7 +154,7 @@ def from_dict(settings: Mapping[str, Any]) -> Experiment:
         for value in values.ends():
             if setting.split(".")[0] == "search":
                 raise UserError(f"search.space: {setting} is not a setting a trial may vary")
-            _validated(with_overrides(settings, {setting: value}))  # type: ignore[dict-item]
+            _validated(with_overrides(settings, {setting: value}))
     return experiment
 
 

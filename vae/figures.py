@@ -119,7 +119,7 @@ def _enlarge(x_NCHW: Tensor) -> Tensor:
 def _grid(tiles_NCHW: Tensor, columns: int) -> bytes:
     """PNG of tiles in [0, 1], row by row; a short last row is filled up with the separator."""
     from matplotlib.image import imsave
-    from torchvision.utils import make_grid  # type: ignore[import-untyped]
+    from torchvision.utils import make_grid
 
     grid_CHW = make_grid(tiles_NCHW.float(), nrow=columns, padding=3, pad_value=SEPARATOR)
     pixels_HWC = grid_CHW.mul(255).round().byte().cpu().permute(1, 2, 0)

@@ -57,9 +57,7 @@ def fit(
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=settings,
-        scaling_config=ScalingConfig(
-            num_workers=resources.num_workers, use_gpu=resources.use_gpu
-        ),
+        scaling_config=ScalingConfig(num_workers=resources.num_workers, use_gpu=resources.use_gpu),
         run_config=RunConfig(
             name="fit",
             storage_path=f"{run.store.uri}/{scratch}",

@@ -7,6 +7,7 @@ N any number of latent vectors.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -98,7 +99,7 @@ class VAE(nn.Module):
     def decode(self, z_ND: Tensor) -> Tensor:
         """Bernoulli logits [N, C, H, W] of p(x|z)."""
         logits: Tensor = self.decoder(z_ND)
-        return logits.unflatten(-1, self.shape) if logits.dim() == 2 else logits
+        return logits.reshape(len(z_ND), *self.shape)
 
     def forward(self, x_BCHW: Tensor, eps_KBD: Tensor) -> Densities:
         """Log densities of a batch for given posterior noise.
@@ -109,7 +110,7 @@ class VAE(nn.Module):
         z_KBD = self.reparameterize(mu_BD, logvar_BD, eps_KBD)
         logits = at_least_float32(self.decode(z_KBD.flatten(0, 1)))
         return Densities(
-            px_KB=bernoulli_log_prob(x_BCHW, logits.unflatten(0, z_KBD.shape[:2])),
+            px_KB=bernoulli_log_prob(x_BCHW, logits.view(*z_KBD.shape[:2], *self.shape)),
             pz_KB=standard_normal_log_prob(z_KBD),
             qz_KB=standard_normal_log_prob(eps_KBD) - 0.5 * logvar_BD.sum(-1),
             kl_B=gaussian_kl(mu_BD, logvar_BD),
@@ -222,7 +223,7 @@ def start_from_mean(model: VAE, mean_image_CHW: Tensor) -> None:
 def dense_layers(widths: tuple[int, ...], activation: str) -> list[nn.Module]:
     """Linear layers from each width to the next, each followed by the activation."""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
     return layers
 

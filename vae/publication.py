@@ -11,8 +11,9 @@ from safetensors.numpy import save_file
 
 from vae import figures
 from vae.checkpoint import save_model
-from vae.datasets import DatasetRef, Split, load
+from vae.datasets import DatasetRef, load
 from vae.experiment import Experiment
+from vae.formats import Split
 from vae.models import VAE
 from vae.registry import promote, publish
 from vae.report import render
@@ -41,7 +42,8 @@ def publish_run(
     again completes what a crash left, under the same version. Raises UserError.
     """
     metrics = stages["evaluate"]["metrics"]
-    examples = Split(*(part[:EXAMPLES] for part in load(ref, run.store, "test")))
+    test = load(ref, run.store, "test")
+    examples = Split(test.images[:EXAMPLES], test.labels[:EXAMPLES])
     pictures = draw(model, examples)
     with tempfile.TemporaryDirectory(prefix="vae-publish-") as name:
         folder = Path(name)

@@ -37,8 +37,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(
-                f"epochs is {self.epochs} and batch_size {self.batch_size}, "
-                "both must be at least 1"
+                f"epochs is {self.epochs} and batch_size {self.batch_size}, both must be at least 1"
             )
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}, must be above 0")

@@ -13,8 +13,8 @@ import uuid
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import s3fs  # type: ignore[import-untyped]
-from botocore.exceptions import (  # type: ignore[import-untyped]
+import s3fs
+from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
@@ -22,8 +22,8 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     NoCredentialsError,
     PartialCredentialsError,
 )
-from fsspec.asyn import sync  # type: ignore[import-untyped]
-from s3fs.core import S3_RETRYABLE_ERRORS  # type: ignore[import-untyped]
+from fsspec.asyn import sync
+from s3fs.core import S3_RETRYABLE_ERRORS
 
 from vae.errors import UserError
 from vae.store import TEMPORARY, Conflict, check_key

@@ -50,7 +50,7 @@ class Background:
             call()
         # Broad, here alone: training must outlive every fault of the library, also those that it
         # does not document; wandb's teardown reports a service that died by SystemExit.
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except (Exception, SystemExit) as error:
             self._warn_once(what, error)
             return error
         return None
