@@ -46,8 +46,8 @@ class Project(BaseModel):
 def serve_deployments(file: Path) -> None:
     """Register every deployment of a prefect.yaml and run what is due, one run at a time.
 
-    Returns when it is stopped by SIGINT or SIGTERM. The schedules are paused while nothing serves them. Raises UserError if the file can't be
-    served, or there is no lasting server to register with.
+    Returns when it is stopped by SIGINT or SIGTERM; the schedules are paused from then on. Raises
+    UserError if the file can't be served, or there is no lasting server to register with.
     """
     deployments = to_runner_deployments(file)
     if get_current_settings().api.url is None:

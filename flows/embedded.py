@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from vae.cluster import Workers, check_local
-from vae.experiment import load_experiment, parse_override
+from vae.experiment import Value, load_experiment, parse_override
 from vae.runs import new_run_id, open_run
 from vae.store import Store, open_store
 

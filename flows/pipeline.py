@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from flows import tasks
 from flows.session import opened
 from vae.cluster import Workers
+from vae.errors import UserError
 from vae.experiment import Experiment, load_experiment
 from vae.runs import open_run
 from vae.store import open_store
@@ -52,7 +53,7 @@ def pipeline(
 
 def run_stages(
     until: Stage,
-    experiment: str,
+    experiment: str | None,
     overrides: Settings | None,
     store: str | None,
     run_id: str | None,
@@ -61,7 +62,7 @@ def run_stages(
 ) -> dict[str, Any]:
     """Run the stages in order up to `until`; its result, the run's id, and where W&B keeps it."""
     logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
-    settings = load_experiment(experiment, overrides)
+    settings = load_experiment(experiment, overrides) if experiment else None
     opened_store = open_store(store or os.environ.get("VAE_STORE", "./store"))
     run = open_run(opened_store, run_id or id_of_flow_run(settings), settings)
     with opened(run, Workers.parse(workers), began) as session:
@@ -74,6 +75,11 @@ def run_stages(
     return {"run_id": run.run_id, "stage": until, "result": result, "wandb": where}
 
 
-def id_of_flow_run(experiment: Experiment) -> str:
-    """The same id for every attempt at one flow run, so that Prefect's retries continue it."""
+def id_of_flow_run(experiment: Experiment | None) -> str:
+    """The same id for every attempt at one flow run, so that Prefect's retries continue it.
+
+    Raises UserError if there is no experiment to begin with.
+    """
+    if experiment is None:
+        raise UserError("neither experiment nor run_id is given: name one to begin or continue")
     return f"{experiment.name}-{flow_run.get_id()}"

@@ -90,7 +90,7 @@ def permutation(n: int, seed: int, epoch: int) -> Tensor:
 
 
 def threshold_like(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Uniform levels 0..254, uint8 [n, C, H, W]: `pixels > threshold` is on with p = pixel / 255."""
+    """Uniform levels 0..254, uint8 [n, C, H, W]: `pixels > threshold` has p = pixel / 255."""
     shape = (n, *pixels.shape[1:])
     empty = torch.empty(shape, dtype=torch.uint8, device=generator.device)
     return empty.random_(0, 255, generator=generator)

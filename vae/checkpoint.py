@@ -61,7 +61,7 @@ def saved(store: Store, prefix: str) -> list[Saved]:
 
 
 def read(store: Store, checkpoint: Saved) -> dict[str, Any] | None:
-    """A checkpoint's content, on the CPU; None, with a warning, if its bytes are not those saved."""
+    """A checkpoint's content, on the CPU; None, with a warning, if it is not what was saved."""
     data = store.read(checkpoint.key)
     digest = hashlib.sha256(data).hexdigest()
     if digest != checkpoint.sha256:

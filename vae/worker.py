@@ -20,7 +20,7 @@ from vae.models import VAE
 from vae.store import open_store
 from vae.train import DivergedError
 
-HEARTBEAT_S = 2.0  # between progress events inside an epoch
+HEARTBEAT_S = 10.0  # between progress events inside an epoch
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
