@@ -77,7 +77,7 @@ def _launch(port: int) -> PrefectServer:
     with (directory / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, "--no-ui"],
-            env=os.environ | env,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | env,
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=log,

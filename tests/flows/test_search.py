@@ -1,0 +1,37 @@
+"""The artifact that the search flow leaves."""
+
+from typing import Any
+
+from flows.search import artifact_key, winner_markdown
+
+NAN = float("nan")
+
+
+def trial(number: int, nelbo: float | None, latent_dim: int) -> dict[str, Any]:
+    """A trial as the search stage records it."""
+    overrides = {"model.latent_dim": latent_dim, "train.learning_rate": 0.001}
+    return {
+        "number": number, "overrides": overrides, "nelbo": nelbo, "epochs": 2, "stopped": False
+    }  # fmt: skip
+
+
+def test_winner_and_trials_are_shown_best_first() -> None:
+    """The winner's settings, then every trial; those without a finite bound come last."""
+    trials = [trial(1, None, 2), trial(2, NAN, 4), trial(3, 101.5, 8), trial(4, 99.25, 16)]
+    text = winner_markdown("run-1", {"overrides": trials[3]["overrides"], "trials": trials})
+    assert "- `model.latent_dim` = 16" in text
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert rows == ["trial", "---", "4", "3", "2", "1"]
+    assert "| 4 | 99.25 | 2 | no | 16 | 0.001 |" in text
+    assert "| 1 | – | 2 | no | 2 | 0.001 |" in text
+
+
+def test_an_experiment_without_a_search_says_so() -> None:
+    """With search.trials = 0 there is no winner to name."""
+    assert "search.trials is 0" in winner_markdown("run-1", {"overrides": {}, "trials": []})
+
+
+def test_artifact_keys_are_what_prefect_takes() -> None:
+    """Lower-case letters, digits and dashes, from any experiment's name or path."""
+    assert artifact_key("mnist-conv") == "search-mnist-conv"
+    assert artifact_key("My Experiments/a_b.toml") == "search-my-experiments-a-b-toml"
