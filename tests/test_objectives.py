@@ -1,6 +1,7 @@
 """Objectives: identities between bounds, and what is and is not part of a loss."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -51,11 +52,11 @@ def test_more_samples_tighten_the_bound() -> None:
     bounds = []
     for k in (1, 2, 4, 16, 64):
         groups = [
-            Densities(*(part[at : at + k] for part in densities[:3]), densities.kl_B)
+            Densities(*(part[at : at + k] for part in densities[:3]), kl_B=densities.kl_B)
             for at in range(0, 64, k)
         ]
         bounds.append(torch.stack([iwae(group).bound_B for group in groups]).mean(0))
-    for looser_B, tighter_B in zip(bounds, bounds[1:], strict=False):
+    for looser_B, tighter_B in pairwise(bounds):
         assert (tighter_B > looser_B).all()
 
 

@@ -1,0 +1,163 @@
+"""Evaluation: sums that any sharding gives, and bounds against exact log-likelihoods."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vae.evaluate import (
+    CHUNK_IMAGES,
+    EvaluationConfig,
+    Sums,
+    chunks,
+    elbo_sums,
+    importance_bound,
+    likelihood_sums,
+)
+from vae.models import (
+    VAE,
+    ModelConfig,
+    bernoulli_log_prob,
+    build_model,
+    standard_normal_log_prob,
+)
+
+SHAPE = (1, 4, 4)
+PIXELS = 16
+
+
+def model_of(latent_dim: int = 2, seed: int = 0) -> VAE:
+    config = ModelConfig(latent_dim=latent_dim, hidden=(8,), activation="tanh")
+    return build_model(config, SHAPE, torch.full(SHAPE, 0.3), seed).double()
+
+
+def images_of(n: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(2, (n, *SHAPE), dtype=torch.uint8, generator=generator)
+
+
+def bound(model: VAE, x_BCHW: Tensor, config: EvaluationConfig) -> Tensor:
+    noise = torch.Generator().manual_seed(config.seed)
+    with torch.no_grad():
+        return importance_bound(model, x_BCHW, *model.encode(x_BCHW), config, noise)
+
+
+@torch.no_grad()
+def by_quadrature(model: VAE, x_BCHW: Tensor) -> Tensor:
+    """log p(x), [B], of a model with one latent: the integral of p(x|z) p(z) over a fine grid."""
+    z_N1 = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None]
+    log_pz_N = standard_normal_log_prob(z_N1)
+    logits = model.decode(z_N1)[:, None]
+    rows = [
+        torch.logsumexp(bernoulli_log_prob(x[None], logits)[:, 0] + log_pz_N, dim=0) for x in x_BCHW
+    ]
+    return torch.stack(rows) + math.log(24 / 20_000)
+
+
+@torch.no_grad()
+def without_latents() -> VAE:
+    """A model whose pixels ignore z and whose posterior is the prior: log p(x) is known."""
+    model = model_of()
+    for parameter in [*model.encoder.parameters(), *list(model.decoder.parameters())[:-1]]:
+        parameter.zero_()
+    return model
+
+
+@pytest.mark.parametrize(("samples", "block"), [(1, 1), (7, 2048), (40, 64), (100, 1)])
+def test_bound_without_latents_is_exact(samples: int, block: int) -> None:
+    """Where z says nothing the bound is log p(x) for any K, in blocks of any size."""
+    model, x_BCHW = without_latents(), images_of(10).double()
+    known_B = x_BCHW.flatten(1).sum(1) * math.log(0.3) + (1 - x_BCHW).flatten(1).sum(1) * math.log(
+        0.7
+    )
+    found_B = bound(model, x_BCHW, EvaluationConfig(samples=samples, block=block))
+    torch.testing.assert_close(found_B, known_B, rtol=1e-6, atol=0)
+
+
+def test_bound_meets_the_integral() -> None:
+    """With one latent the bound for many samples is log p(x) by quadrature; for one it is below."""
+    model, x_BCHW = model_of(latent_dim=1), images_of(8).double()
+    exact_B = by_quadrature(model, x_BCHW)
+    many_B = bound(model, x_BCHW, EvaluationConfig(samples=50_000))
+    assert (many_B - exact_B).abs().max() < 0.02
+    sums = elbo_sums(model, x_BCHW, [0], seed=0)
+    assert -sums.elbo_metrics()["nelbo"] < exact_B.mean()
+
+
+def test_bound_gets_tighter() -> None:
+    """Over many images more samples raise the bound, up to log p(x)."""
+    model, x_BCHW = model_of(latent_dim=1), images_of(500).double()
+    means = [
+        bound(model, x_BCHW, EvaluationConfig(samples=k)).mean().item() for k in (1, 10, 100, 1000)
+    ]
+    assert means == sorted(means)
+    assert means[-1] == pytest.approx(by_quadrature(model, x_BCHW).mean().item(), abs=0.02)
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_any_sharding_gives_the_same_sums(world: int) -> None:
+    """Chunks on any rank, in any number, add up to the evaluation of one process."""
+    model, images = model_of(), images_of(2 * CHUNK_IMAGES + 7)
+    config, n = EvaluationConfig(samples=3), chunks(len(images))
+    assert n == 3
+    alone = likelihood_sums(model, images, range(n), config)
+    together = Sums.zero(model.latent_dim)
+    for rank in reversed(range(world)):
+        together += likelihood_sums(model, images, range(rank, n, world), config)
+    assert together.count == alone.count == len(images)
+    torch.testing.assert_close(together.to_tensor(), alone.to_tensor(), rtol=1e-12, atol=1e-12)
+
+
+def test_likelihood_extends_the_elbo() -> None:
+    """Judging the test split draws the same ELBO as validation does under the same seed."""
+    model, images = model_of(), images_of(30)
+    config = EvaluationConfig(samples=100, seed=5)
+    elbo = elbo_sums(model, images, [0], seed=5).elbo_metrics()
+    metrics = likelihood_sums(model, images, [0], config).metrics(config, PIXELS)
+    assert elbo.items() <= metrics.items()
+    assert metrics["nll"] < metrics["nelbo"]
+    assert metrics["nll_samples"] == 100
+
+
+def test_metrics_of_a_known_model() -> None:
+    """Without latents the rate is 0, no unit is active, and every bound is the exact value."""
+    model, images = without_latents(), torch.ones((40, *SHAPE), dtype=torch.uint8)
+    config = EvaluationConfig(samples=2)
+    metrics = likelihood_sums(model, images, [0], config).metrics(config, PIXELS)
+    nats = -PIXELS * math.log(0.3)
+    expected = {"nelbo": nats, "rate": 0, "distortion": nats, "active_units": 0, "nll": nats}
+    expected |= {"nll_samples": 2, "bits_per_dim": -math.log2(0.3)}
+    assert metrics == pytest.approx(expected, rel=1e-6)
+
+
+def sums_of(mu_ND: Tensor) -> Sums:
+    n = len(mu_ND)
+    return Sums(n, 3.0 * n, 2.0 * n, -4.5 * n, mu_ND.sum(0), mu_ND.square().sum(0))
+
+
+def test_sums_add_and_travel() -> None:
+    """Parts add up to the whole, zero adds nothing, and a vector holds all of it."""
+    mu_ND = torch.randn(9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = sums_of(mu_ND)
+    added = sums_of(mu_ND[:2]) + Sums.zero(4) + sums_of(mu_ND[2:])
+    torch.testing.assert_close(added.to_tensor(), whole.to_tensor())
+    again = Sums.from_tensor(whole.to_tensor())
+    assert (again.count, again.distortion, again.rate, again.log_px) == (9, 27.0, 18.0, -40.5)
+    assert torch.equal(again.mu_D, whole.mu_D)
+    assert torch.equal(again.mu_squared_D, whole.mu_squared_D)
+
+
+def test_active_units() -> None:
+    """A unit is active if its posterior mean varies by more than 0.01 between images."""
+    signs_N = torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
+    deviations_D = torch.tensor([0.0, 0.09, 0.11, 2.0], dtype=torch.float64)
+    sums = sums_of(7 + signs_N[:, None] * deviations_D)
+    assert sums.elbo_metrics()["active_units"] == 2
+
+
+@pytest.mark.parametrize("settings", [{"samples": 0}, {"block": 0}])
+def test_impossible_evaluations(settings: dict[str, int]) -> None:
+    """At least one sample and one latent vector at a time."""
+    with pytest.raises(ValueError, match="both must be at least 1"):
+        EvaluationConfig(**settings)
