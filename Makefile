@@ -30,3 +30,6 @@ $(READY): requirements.lock pyproject.toml
 lock:
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock
+
+bench: setup
+	$(VENV)/bin/python -m tests.benchmarks.pipeline
