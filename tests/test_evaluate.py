@@ -46,13 +46,13 @@ def bound(model: VAE, x_BCHW: Tensor, config: EvaluationConfig) -> Tensor:
 @torch.no_grad()
 def by_quadrature(model: VAE, x_BCHW: Tensor) -> Tensor:
     """log p(x), [B], of a model with one latent: the integral of p(x|z) p(z) over a fine grid."""
-    z_N1 = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None]
+    z_N1 = torch.linspace(-12, 12, 2_001, dtype=torch.float64)[:, None]
     log_pz_N = standard_normal_log_prob(z_N1)
     logits = model.decode(z_N1)[:, None]
     rows = [
         torch.logsumexp(bernoulli_log_prob(x[None], logits)[:, 0] + log_pz_N, dim=0) for x in x_BCHW
     ]
-    return torch.stack(rows) + math.log(24 / 20_000)
+    return torch.stack(rows) + math.log(24 / 2_000)
 
 
 @torch.no_grad()
@@ -77,9 +77,9 @@ def test_bound_without_latents_is_exact(samples: int, block: int) -> None:
 
 def test_bound_meets_the_integral() -> None:
     """With one latent the bound for many samples is log p(x) by quadrature; for one it is below."""
-    model, x_BCHW = model_of(latent_dim=1), images_of(8).double()
+    model, x_BCHW = model_of(latent_dim=1), images_of(4).double()
     exact_B = by_quadrature(model, x_BCHW)
-    many_B = bound(model, x_BCHW, EvaluationConfig(samples=50_000))
+    many_B = bound(model, x_BCHW, EvaluationConfig(samples=20_000))
     assert (many_B - exact_B).abs().max() < 0.02
     sums = elbo_sums(model, x_BCHW, [0], seed=0)
     assert -sums.elbo_metrics()["nelbo"] < exact_B.mean()
@@ -87,10 +87,8 @@ def test_bound_meets_the_integral() -> None:
 
 def test_bound_gets_tighter() -> None:
     """Over many images more samples raise the bound, up to log p(x)."""
-    model, x_BCHW = model_of(latent_dim=1), images_of(500).double()
-    means = [
-        bound(model, x_BCHW, EvaluationConfig(samples=k)).mean().item() for k in (1, 10, 100, 1000)
-    ]
+    model, x_BCHW = model_of(latent_dim=1), images_of(40).double()
+    means = [bound(model, x_BCHW, EvaluationConfig(samples=k)).mean().item() for k in (1, 10, 2000)]
     assert means == sorted(means)
     assert means[-1] == pytest.approx(by_quadrature(model, x_BCHW).mean().item(), abs=0.02)
 

@@ -118,7 +118,7 @@ def train_step(
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
     norm = get_total_norm(gradients)
     if not torch.isfinite(norm):
-        raise diverged(state, mean_loss, config, shard)
+        raise diverged(state, mean_loss.detach(), config, shard)
     if config.grad_clip:
         clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
     for group in state.optimizer.param_groups:

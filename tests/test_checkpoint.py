@@ -1,0 +1,236 @@
+"""Checkpoints and models on disk: resume to the bit, damage told and survived."""
+
+import json
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vae import checkpoint
+from vae.checkpoint import History
+from vae.errors import UserError
+from vae.experiment import from_dict
+from vae.fit import Fit
+from vae.models import ModelConfig, build_model
+from vae.store import Store, open_store
+
+PREFIX = "runs/a/checkpoints"
+SHAPE = (1, 4, 4)
+CONFIGS = [
+    ModelConfig(latent_dim=3, hidden=(8,)),
+    ModelConfig(kind="ConvVAE", latent_dim=3, hidden=(), channels=(2, 3), activation="silu"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Store:
+    """An empty store in a folder."""
+    return open_store(str(tmp_path / "store"))
+
+
+def fit_of(epochs: int = 4) -> Fit:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (30, *SHAPE), dtype=torch.uint8, generator=generator)
+    settings = {
+        "name": "small",
+        "model": {"hidden": [8], "latent_dim": 3},
+        "train": {"epochs": epochs, "batch_size": 8},
+    }
+    return Fit(from_dict(settings), images, images[:10], torch.device("cpu"))
+
+
+def train(fit: Fit, epochs: int) -> History:
+    return [fit.epoch(fit.state.model, lambda step: None)[0] for _ in range(epochs)]
+
+
+def tensors(fit: Fit) -> list[Tensor]:
+    moments = [entry[key] for entry in fit.state.optimizer.state.values() for key in sorted(entry)]
+    return [*fit.state.model.state_dict().values(), *moments]
+
+
+def rows_of(*bounds: float) -> History:
+    return [{"epoch": epoch, "val/nelbo": bound} for epoch, bound in enumerate(bounds, 1)]
+
+
+def save_epochs(store: Store, n: int) -> None:
+    """One checkpoint after each of n epochs, which need no training for their names."""
+    fit = fit_of()
+    for epoch in range(1, n + 1):
+        fit.state.epoch = epoch
+        checkpoint.save(store, PREFIX, fit.state, rows_of(*range(epoch)))
+
+
+def epochs_in(store: Store) -> list[int]:
+    return [found.epoch for found in checkpoint.saved(store, PREFIX)]
+
+
+def test_resumed_equals_uninterrupted(folder: Store) -> None:
+    """Two epochs, a checkpoint, a new process's state and two more are four epochs to the bit."""
+    whole, first, second = fit_of(), fit_of(), fit_of()
+    train(whole, 4)
+    history = train(first, 2)
+    checkpoint.save(folder, PREFIX, first.state, history)
+    content = checkpoint.latest(folder, PREFIX)
+    assert content is not None
+    assert checkpoint.restore(second.state, content) == history
+    train(second, 2)
+    assert (second.state.epoch, second.state.step) == (whole.state.epoch, whole.state.step)
+    for ours, theirs in zip(tensors(second), tensors(whole), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
+def test_a_damaged_checkpoint(damage: str, folder: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """The newest checkpoint's bytes are wrong: one warning names it, the one before is taken."""
+    save_epochs(folder, 3)
+    newest = checkpoint.saved(folder, PREFIX)[0]
+    data = folder.read(newest.key)
+    middle = len(data) // 2
+    flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    folder.put(newest.key, {"torn": data[:middle], "flipped": flipped, "empty": b""}[damage])
+    with caplog.at_level(logging.WARNING):
+        content = checkpoint.latest(folder, PREFIX)
+    assert content is not None
+    assert content["epoch"] == 2
+    (record,) = caplog.records
+    assert newest.key in record.getMessage()
+
+
+def test_nothing_to_resume(folder: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a whole checkpoint there is none, and other objects are not mistaken for one."""
+    assert checkpoint.latest(folder, PREFIX) is None
+    assert checkpoint.best(folder, PREFIX, rows_of(1)) is None
+    folder.put(f"{PREFIX}/epoch-00001-abc.pt", b"x")
+    folder.put(f"{PREFIX}/epoch-00001-{'0' * 64}.pt.tmp", b"x")
+    assert checkpoint.latest(folder, PREFIX) is None
+    assert not caplog.records
+    folder.put(f"{PREFIX}/epoch-00001-{'0' * 64}.pt", b"x")
+    assert checkpoint.latest(folder, PREFIX) is None
+    assert len(caplog.records) == 1
+
+
+def test_the_best_epoch(folder: Store) -> None:
+    """The lowest bound decides, the first of equals; its checkpoint is found among the others."""
+    save_epochs(folder, 4)
+    history = rows_of(3.0, 1.0, 1.0, 2.0)
+    assert checkpoint.best_epoch(history) == 2
+    content = checkpoint.best(folder, PREFIX, history)
+    assert content is not None
+    assert content["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("bounds", "kept"), [((1, 2, 3, 4, 5), [5, 4, 1]), ((5, 4, 3, 2, 1), [5, 4])]
+)
+def test_prune(folder: Store, bounds: tuple[float, ...], kept: list[int]) -> None:
+    """The best, the latest and the one before it stay; pruning again changes nothing."""
+    save_epochs(folder, 5)
+    for _ in range(2):
+        checkpoint.prune(folder, PREFIX, rows_of(*bounds))
+        assert epochs_in(folder) == kept
+
+
+def test_prune_after_an_epoch_was_trained_again(folder: Store) -> None:
+    """Two checkpoints of the latest epoch do not cost the one before it."""
+    save_epochs(folder, 4)
+    folder.put(f"{PREFIX}/epoch-00004-{'f' * 64}.pt", b"rotten")
+    checkpoint.prune(folder, PREFIX, rows_of(1, 2, 3, 4))
+    assert epochs_in(folder) == [4, 4, 3, 1]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_comes_back(config: ModelConfig, dtype: torch.dtype, tmp_path: Path) -> None:
+    """A saved model is loaded with its configuration, shape, type and every weight."""
+    model = build_model(config, SHAPE, seed=3).to(dtype)
+    checkpoint.save_model(model, tmp_path)
+    loaded = checkpoint.load_model(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert (loaded.config, loaded.shape) == (config, SHAPE)
+    assert not loaded.training
+    weights = model.state_dict()
+    assert weights.keys() == loaded.state_dict().keys()
+    for name, weight in loaded.state_dict().items():
+        assert weight.dtype == dtype
+        assert torch.equal(weight, weights[name])
+
+
+def refused(directory: Path) -> str:
+    """The one line in which loading the directory is refused."""
+    with pytest.raises(UserError) as raised:
+        checkpoint.load_model(directory)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file(name: str, tmp_path: Path) -> None:
+    """A directory without one of the two files holds no model, and the file is named."""
+    checkpoint.save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
+    (tmp_path / name).unlink()
+    assert f"{name} is missing" in refused(tmp_path)
+    assert "holds no model" in refused(tmp_path / "none")
+
+
+class Trap:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_bytes, (self.path, b"sprung")
+
+
+def test_a_pickle_is_never_run(tmp_path: Path) -> None:
+    """Weights that are a pickle are refused, and nothing in them runs."""
+    checkpoint.save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    assert "does not hold this model's weights" in refused(tmp_path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    """Weights that do not fit the configuration, torn ones and none at all are refused."""
+    checkpoint.save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    others = [
+        build_model(CONFIGS[1], SHAPE).state_dict(),
+        {},
+        {"a": torch.zeros(2, dtype=torch.int8)},
+    ]
+    for weights in others:
+        save_file(weights, path)
+        assert "does not hold this model's weights" in refused(tmp_path)
+    for data in (whole[:-1], whole[:20], b""):
+        path.write_bytes(data)
+        assert "does not hold this model's weights" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": None},
+        {"model": {}},
+        {"shape": [1, 4]},
+        {"shape": "big"},
+        {"model": {"kind": "GAN", "hidden": [], "channels": []}},
+        {"model": {"latent_dim": "3", "hidden": [8], "channels": []}},
+        {"model": {"width": 3, "hidden": [8], "channels": []}},
+    ],
+)
+def test_a_configuration_of_nothing(change: dict[str, Any], tmp_path: Path) -> None:
+    """A configuration that describes no model is refused, and config.json is named."""
+    checkpoint.save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert "config.json describes no model" in refused(tmp_path)
+    path.write_bytes(b"\xff{")
+    assert "config.json describes no model" in refused(tmp_path)

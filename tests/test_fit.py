@@ -1,0 +1,109 @@
+"""A whole fit: the same weights from 1, 2 and 4 workers, and a model that learns."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.distributed import spawned
+from vae.batches import Shard
+from vae.evaluate import CHUNK_IMAGES
+from vae.experiment import Experiment, from_dict
+from vae.fit import Fit, Row, evaluation_images
+
+SHAPE = (1, 4, 4)
+CPU = torch.device("cpu")
+TIMES = ("images_per_s", "began", "ended")
+DENSE: dict[str, Any] = {"hidden": [8], "latent_dim": 3}
+CONV: dict[str, Any] = DENSE | {"kind": "ConvVAE", "channels": [2, 3]}
+
+
+def experiment_of(**changes: dict[str, Any]) -> Experiment:
+    """Three epochs of 30 images in batches of 8, the last of which holds 6."""
+    train = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "precision": "float64"}
+    objective = {"kind": "iwae", "samples": 2}
+    settings = {"name": "small", "model": DENSE, "train": train, "objective": objective}
+    return from_dict(settings | changes)
+
+
+def images_of(n: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (n, *SHAPE), dtype=torch.uint8, generator=generator)
+
+
+def trained(
+    experiment: Experiment, shard: Shard = Shard(), n: int = 30
+) -> tuple[list[Row], Tensor, dict[str, Tensor]]:
+    """The metrics of every epoch, the loss of every step, and the weights. Collective."""
+
+    def reduced(x: Tensor) -> Tensor:
+        if shard.world > 1:
+            dist.all_reduce(x)
+        return x
+
+    fit = Fit(experiment, images_of(n), images_of(CHUNK_IMAGES + 50, 1), CPU, shard, reduced)
+    model = fit.state.model
+    forward = DistributedDataParallel(model) if shard.world > 1 else model
+    epochs = [fit.epoch(forward, lambda step: None) for _ in range(experiment.train.epochs)]
+    rows = [{k: v for k, v in row.items() if k not in TIMES} for row, _ in epochs]
+    return rows, torch.cat([losses for _, losses in epochs]), model.state_dict()
+
+
+def on_rank(rank: int, world: int, settings: list[dict[str, Any]]) -> list[Any]:
+    return [trained(from_dict(setting), Shard(rank, world)) for setting in settings]
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_any_number_of_workers_trains_the_same_weights(world: int) -> None:
+    """Ragged batches, and ones smaller than the number of workers, give what one process gives."""
+    one_by_one = {"epochs": 1, "batch_size": 1, "precision": "float64"}
+    experiments = [
+        experiment_of(),
+        experiment_of(model=CONV, objective={}),
+        experiment_of(train=one_by_one),
+    ]
+    settings = [experiment.to_dict() for experiment in experiments]
+    alone = on_rank(0, 1, settings)
+    for together in spawned(world, on_rank, settings):
+        torch.testing.assert_close(together, alone, rtol=1e-8, atol=1e-12)
+
+
+def test_rows_of_an_epoch() -> None:
+    """A row counts epochs and steps, and its training loss is the mean over the epoch's steps."""
+    rows, losses, _ = trained(experiment_of())
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert [row["step"] for row in rows] == [4, 8, 12]
+    for row, of_epoch in zip(rows, losses.chunk(3), strict=True):
+        assert row["train/loss"] == pytest.approx(of_epoch.mean().item())
+        assert row["val/nelbo"] == pytest.approx(row["val/rate"] + row["val/distortion"])
+
+
+def test_learning_lowers_the_bound() -> None:
+    """A few updates on images of one kind bring the validation bound down every epoch."""
+    dark = torch.zeros((200, *SHAPE), dtype=torch.uint8)
+    dark[:, :, :2] = 200
+    train = {"epochs": 4, "batch_size": 20, "learning_rate": 0.01}
+    fit = Fit(experiment_of(train=train), dark, dark, CPU)
+    before = fit.validate()["nelbo"]
+    bounds = [fit.epoch(fit.state.model, lambda step: None)[0]["val/nelbo"] for _ in range(4)]
+    assert bounds[-1] < before
+
+
+@pytest.mark.parametrize("binarize", ["dynamic", "none"])
+def test_evaluation_images(binarize: str) -> None:
+    """Evaluation sees grey levels in [0, 1], or one binarisation named by its own seed."""
+    images = images_of(20)
+
+    def seen(seed: int) -> Tensor:
+        data = {"binarize": binarize, "binarize_seed": seed}
+        return evaluation_images(images, experiment_of(data=data))
+
+    assert torch.equal(seen(0), seen(0))
+    if binarize == "none":
+        torch.testing.assert_close(seen(0), images / 255)
+    else:
+        assert not torch.equal(seen(0), seen(1))
+        assert set(seen(0).flatten().tolist()) == {0, 1}

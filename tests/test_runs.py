@@ -1,0 +1,130 @@
+"""Runs: ids, settings that stay, and results that are written once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vae.errors import UserError
+from vae.experiment import Experiment, load_experiment
+from vae.runs import RUN_ID, flattened, known_runs, new_run_id, open_run
+from vae.store import Store, open_store
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Store:
+    """An empty store in a folder."""
+    return open_store(str(tmp_path / "store"))
+
+
+def tiny(**changes: Any) -> Experiment:
+    return load_experiment("tiny", {name.replace("__", "."): v for name, v in changes.items()})
+
+
+def refused(store: Store, run_id: str, experiment: Experiment | None = None) -> str:
+    """The one line in which the run is refused."""
+    with pytest.raises(UserError) as raised:
+        open_run(store, run_id, experiment)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_run_is_continued_by_its_id(folder: Store) -> None:
+    """Opened again, with the same settings or none, a run is the one that began."""
+    began = open_run(folder, "a", tiny(train__epochs=2))
+    assert open_run(folder, "a") == began
+    assert open_run(folder, "a", tiny(train__epochs=2)) == began
+    assert began.prefix == "runs/a"
+    assert began.version.endswith("-a")
+    assert known_runs(folder) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"train__epochs": 7}, "train.epochs = 3, given 7"),
+        ({"model__hidden": [64, 32]}, "model.hidden = [64], given [64, 32]"),
+        ({"seed": 1}, "seed = 0, given 1"),
+        ({"search__trials": 0}, "search.trials = 2, given 0"),
+    ],
+)
+def test_other_settings_are_refused(folder: Store, changes: dict[str, Any], named: str) -> None:
+    """An id with other settings is refused, naming the setting, and the run stays as it began."""
+    began = open_run(folder, "a", tiny())
+    assert f"run 'a' began with {named}" in refused(folder, "a", tiny(**changes))
+    assert open_run(folder, "a") == began
+
+
+@pytest.mark.parametrize(
+    "run_id", ["", ".", "..", "a/b", "a b", "-a", "é", "a\n", "a" * 101, "a\0"]
+)
+def test_ids_that_can_not_be(folder: Store, run_id: str) -> None:
+    """An id that is no plain name is refused before anything is written."""
+    assert "must be letters, digits" in refused(folder, run_id.replace("\n", "/"), tiny())
+    assert not RUN_ID.fullmatch(run_id)
+    assert folder.list() == []
+
+
+def test_unknown_runs(folder: Store) -> None:
+    """A run that never began can't be continued; the closest id is named, and nothing is written."""
+    open_run(folder, "mnist-1", tiny())
+    before = folder.list()
+    assert refused(folder, "mnist-2") == "unknown run 'mnist-2', did you mean 'mnist-1'?"
+    assert folder.list() == before
+
+
+def test_new_ids() -> None:
+    """New ids can be ids, begin with the name and differ."""
+    ids = {new_run_id("mnist-conv") for _ in range(20)}
+    assert len(ids) > 10
+    assert all(RUN_ID.fullmatch(run_id) and run_id.startswith("mnist-conv-") for run_id in ids)
+
+
+def test_a_result_is_written_once(folder: Store) -> None:
+    """The first result of a stage stays, and whoever comes later is given it."""
+    run = open_run(folder, "a", tiny())
+    assert run.result("train") is None
+    assert run.record("train", {"epochs": 3}) == {"epochs": 3}
+    assert run.record("train", {"epochs": 4}) == {"epochs": 3}
+    assert run.result("train") == {"epochs": 3}
+    assert run.result("evaluate") is None
+
+
+def test_racing_writers_agree(folder: Store) -> None:
+    """Of many writers at once one wins, whole, and all of them are told its result."""
+    run = open_run(folder, "a", tiny())
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda n: run.record("train", {"by": n, "x": [n] * 1000}), range(16)))
+    stored = run.result("train")
+    assert stored is not None
+    assert stored["x"] == [stored["by"]] * 1000
+    assert all(result == stored for result in told)
+
+
+def test_racing_openers_agree(folder: Store) -> None:
+    """Many processes that begin the same run at once are all in the same run."""
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: open_run(folder, "a", tiny()), range(8)))
+    assert all(run == runs[0] for run in runs)
+
+
+plain = st.recursive(
+    st.integers() | st.text(), lambda inner: st.dictionaries(st.text("ab"), inner, max_size=3)
+)
+
+
+@given(st.dictionaries(st.text("ab", min_size=1), plain, max_size=4))
+def test_flattened_keeps_every_leaf(settings: dict[str, Any]) -> None:
+    """Every value that is no table is there under the names on its way, and nothing else."""
+
+    def leaves(value: Any, path: tuple[str, ...]) -> list[tuple[str, Any]]:
+        if isinstance(value, dict) and value:
+            return [leaf for key, inner in value.items() for leaf in leaves(inner, (*path, key))]
+        return [(".".join(path), value)]
+
+    expected = leaves(settings, ()) if settings else []
+    assert list(flattened(settings).items()) == expected
