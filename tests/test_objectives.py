@@ -51,8 +51,10 @@ def test_more_samples_tighten_the_bound() -> None:
     px_KB, pz_KB, qz_KB, kl_B = densities_of(64)
     bounds = []
     for k in (1, 2, 4, 16, 64):
-        groups = zip(*(part.chunk(64 // k) for part in (px_KB, pz_KB, qz_KB)), strict=True)
-        group_bounds = [iwae(Densities(*group, kl_B)).bound_B for group in groups]
+        parts = [part_KB.chunk(64 // k) for part_KB in (px_KB, pz_KB, qz_KB)]
+        group_bounds = [
+            iwae(Densities(px, pz, qz, kl_B)).bound_B for px, pz, qz in zip(*parts, strict=True)
+        ]
         bounds.append(torch.stack(group_bounds).mean(0))
     for looser_B, tighter_B in pairwise(bounds):
         assert (tighter_B > looser_B).all()

@@ -59,18 +59,18 @@ def test_other_settings_are_refused(folder: Store, changes: dict[str, Any], name
     assert open_run(folder, "a") == began
 
 
-@pytest.mark.parametrize(
-    "run_id", ["", ".", "..", "a/b", "a b", "-a", "é", "a\n", "a" * 101, "a\0"]
-)
+IMPOSSIBLE = ["", ".", "..", "a/b", "a b", "-a", "é", "a\n", "a" * 101, "a\0"]
+
+
+@pytest.mark.parametrize("run_id", IMPOSSIBLE)
 def test_ids_that_can_not_be(folder: Store, run_id: str) -> None:
     """An id that is no plain name is refused before anything is written."""
-    assert "must be letters, digits" in refused(folder, run_id.replace("\n", "/"), tiny())
-    assert not RUN_ID.fullmatch(run_id)
+    assert "must be letters, digits" in refused(folder, run_id, tiny())
     assert folder.list() == []
 
 
 def test_unknown_runs(folder: Store) -> None:
-    """A run that never began can't be continued; the closest id is named, and nothing is written."""
+    """A run that never began can't be continued; the closest id is named, nothing is written."""
     open_run(folder, "mnist-1", tiny())
     before = folder.list()
     assert refused(folder, "mnist-2") == "unknown run 'mnist-2', did you mean 'mnist-1'?"

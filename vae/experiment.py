@@ -82,7 +82,7 @@ class Experiment:
     def __post_init__(self) -> None:
         if not PLAIN_NAME.fullmatch(self.name):
             raise ValueError(
-                f"name is '{self.name}', must be letters, digits, '.', '_' or '-', "
+                f"name is {self.name!r}, must be letters, digits, '.', '_' or '-', "
                 "at most 100 of them"
             )
         if not 0 <= self.seed < SEEDS:

@@ -55,7 +55,7 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
     """
     if not RUN_ID.fullmatch(run_id):
         raise UserError(
-            f"run id '{run_id}' must be letters, digits, '.', '_' or '-', at most 100 of them"
+            f"run id {run_id!r} must be letters, digits, '.', '_' or '-', at most 100 of them"
         )
     key = f"runs/{run_id}/experiment.json"
     began = read_json(store, key)

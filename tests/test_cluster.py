@@ -1,0 +1,60 @@
+"""How many workers: what a user may ask for, and what a cluster can give."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vae.cluster import CPU_WORKERS, Resources, Workers
+from vae.errors import UserError
+
+
+@given(st.integers(1, 1000), st.integers(0, 1000))
+def test_numbers_and_ranges(low: int, more: int) -> None:
+    """A number is exactly that many, as text or not; MIN:MAX is elastic."""
+    assert Workers.parse(low) == Workers.parse(str(low)) == Workers(low, low)
+    assert Workers.parse(f"{low}:{low + more}") == Workers(low, low + more)
+
+
+def test_auto() -> None:
+    """Auto leaves the number to the cluster."""
+    assert Workers.parse("auto") == Workers()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "4:2", "0:2", ":4", "1:", "1:2:3", "1.5", "all", 0]
+)
+def test_no_number_of_workers(text: str | int) -> None:
+    """Anything else is refused with what is allowed."""
+    with pytest.raises(UserError, match="must be auto, a number from 1, or MIN:MAX"):
+        Workers.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers", "expected"),
+    [
+        (16, 0, "auto", CPU_WORKERS),
+        (16, 4, "auto", 4),
+        (16, 4, "3", 3),
+        (16, 0, "1:4", (1, 4)),
+        (16, 0, "4:4", 4),
+    ],
+)
+def test_what_training_asks_for(
+    cpus: int, gpus: int, workers: str, expected: int | tuple[int, int]
+) -> None:
+    """Auto takes every GPU, or two CPUs; a number or a range is taken as it is."""
+    resources = Resources(cpus, gpus, Workers.parse(workers)).check()
+    assert resources.num_workers == expected
+    assert resources.use_gpu == (gpus > 0)
+    assert resources.slots == (gpus or cpus)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "message"),
+    [(0, "9", "has 8 CPUs"), (2, "3", "has 2 GPUs"), (2, "3:8", "give at most 2")],
+)
+def test_more_than_there_is(gpus: int, workers: str, message: str) -> None:
+    """Training that could never be scheduled is refused; an elastic one needs its minimum alone."""
+    with pytest.raises(UserError, match=message):
+        Resources(8, gpus, Workers.parse(workers)).check()
+    assert Resources(8, gpus, Workers.parse("1:100")).check().num_workers == (1, 100)

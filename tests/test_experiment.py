@@ -1,0 +1,258 @@
+"""Experiments: what ships loads, what round-trips, and every mistake told in one line."""
+
+import contextlib
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vae.errors import UserError
+from vae.experiment import (
+    Overrides,
+    Range,
+    from_dict,
+    load_experiment,
+    parse_override,
+    read_toml,
+    shipped,
+)
+
+SHIPPED = pytest.mark.parametrize("name", list(shipped()))
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def refused(settings: dict[str, Any]) -> str:
+    """The one line in which tiny with these settings on top is refused."""
+    with pytest.raises(UserError) as error:
+        from_dict(read_toml("tiny") | settings)
+    return one_line(error)
+
+
+def test_what_ships() -> None:
+    """The experiments that the manual names are there."""
+    assert set(shipped()) == {"mnist", "mnist-conv", "fashion-mnist", "tiny"}
+
+
+@SHIPPED
+def test_shipped_experiments_load(name: str) -> None:
+    """Every shipped experiment is valid under its own name, and searches something."""
+    experiment = load_experiment(name)
+    assert experiment.name == name
+    assert experiment.search.trials > 0
+    assert experiment.search.space
+
+
+@SHIPPED
+def test_round_trip(name: str) -> None:
+    """As plain data and back, an experiment is the same and has the same digest."""
+    experiment = load_experiment(name)
+    again = from_dict(experiment.to_dict())
+    assert again == experiment
+    assert again.to_dict() == experiment.to_dict()
+    assert again.digest() == experiment.digest()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"name": "other"},
+        {"seed": 1},
+        {"data.limit": 100},
+        {"data.binarize": "none"},
+        {"model.hidden": [64, 64]},
+        {"objective.beta": 2.0},
+        {"train.learning_rate": 1e-4},
+        {"evaluation.samples": 11},
+        {"search.trials": 1},
+    ],
+)
+def test_every_setting_is_in_the_digest(override: Overrides) -> None:
+    """An override of any part changes the digest, and to the same value leaves it."""
+    changed = load_experiment("tiny", override)
+    assert changed.digest() != load_experiment("tiny").digest()
+    assert changed.digest() == load_experiment("tiny", override).digest()
+
+
+def test_a_users_file(tmp_path: Path) -> None:
+    """A TOML file needs no setting at all, is named after itself, and overrides go on top."""
+    path = tmp_path / "mine.toml"
+    path.write_text("")
+    assert load_experiment(str(path)).name == "mine"
+    path.write_text('name = "yours"\n[train]\nepochs = 4\n')
+    experiment = load_experiment(str(path), {"train.epochs": 5, "model.hidden": [3]})
+    assert (experiment.name, experiment.train.epochs) == ("yours", 5)
+    assert experiment.model.hidden == (3,)
+    assert load_experiment(str(path), {"train.learning_rate": 1}).train.learning_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sed": 1}, "unknown setting 'sed', did you mean 'seed'?"),
+        ({"train": {"learning_rat": 1}}, "did you mean 'train.learning_rate'?"),
+        ({"train": {"epochs": "3"}}, "train.epochs: input should be a valid integer, given '3'"),
+        ({"train": {"epochs": 3.0}}, "train.epochs: input should be a valid integer, given 3.0"),
+        ({"train": {"epochs": True}}, "train.epochs: input should be a valid integer, given True"),
+        ({"train": 3}, "train: input should be an object, given 3"),
+        ({"train": {"schedule": "cosin"}}, "'constant' or 'cosine', given 'cosin'"),
+        ({"model": {"kind": "VAE"}}, "'ImprovedVAE' or 'ConvVAE', given 'VAE'"),
+        ({"model": {"latent_dim": 0}}, "latent_dim is 0, must be at least 1"),
+        ({"train": {"learning_rate": -1}}, "learning_rate is -1.0, must be above 0"),
+        ({"train": {"learning_rate": math.nan}}, "learning_rate is nan, must be above 0"),
+        ({"train": {"learning_rate": math.inf}}, "learning_rate is inf, must be above 0"),
+        ({"data": {"name": "mnst"}}, "did you mean 'mnist'?"),
+        ({"seed": -1}, "seed is -1, must be from 0"),
+        ({"seed": 2**31}, "seed is 2147483648, must be from 0 to 2147483647"),
+        ({"name": "a/b"}, "name is 'a/b', must be letters"),
+        ({"name": "a\nb"}, r"name is 'a\nb', must be letters"),
+        ({"search": {"trials": -1}}, "trials is -1"),
+        ({"search": {"trials": 1}}, "space names no setting to search"),
+        ({"search": {"epochs": 2, "grace_epochs": 3}}, "grace_epochs is 3, must be from 1 to"),
+    ],
+)
+def test_mistakes(settings: dict[str, Any], message: str) -> None:
+    """A wrong setting, type or value is told with what was given and what is allowed."""
+    assert message in refused(settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "message"),
+    [
+        ("model.latent_dim", {"choice": [4, 0]}, "latent_dim is 0"),
+        ("model.latent_dim", {"low": 0, "high": 8}, "latent_dim is 0"),
+        ("model.latent_dim", {"low": 4.5, "high": 8}, "model.latent_dim: input should be a valid"),
+        ("train.learning_rate", {"low": 0.1, "high": math.inf}, "learning_rate is inf"),
+        ("train.schedule", {"choice": ["cosine", "linear"]}, "given 'linear'"),
+        ("model.latent_dm", {"choice": [4]}, "did you mean 'model.latent_dim'?"),
+        ("search.trials", {"choice": [4]}, "search.trials is not a setting a trial may vary"),
+        ("seed.x", {"choice": [4]}, "unknown setting 'seed.x'"),
+        ("model.latent_dim", {"choice": []}, "takes either choice = [...] or low < high"),
+        ("model.latent_dim", {"low": 4}, "takes either choice = [...] or low < high"),
+        ("model.latent_dim", {"low": 8, "high": 4}, "takes either choice = [...] or low < high"),
+        ("model.latent_dim", {"choice": [4], "low": 1}, "takes either choice = [...] or low"),
+        ("train.learning_rate", {"low": 0, "high": 1, "log": True}, "must start above 0"),
+        ("model.latent_dim", {"choise": [4]}, "unknown setting 'search.space.model.latent_dim"),
+        ("model.latent_dim", 3, "input should be an object, given 3"),
+    ],
+)
+def test_mistakes_in_a_search_space(setting: str, values: object, message: str) -> None:
+    """A range is refused before any trial if one of its ends would be."""
+    assert message in refused({"seed": 1, "search": {"trials": 1, "space": {setting: values}}})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tin", "unknown experiment 'tin': give a .toml file or one of"),
+        ("none.toml", "unknown experiment 'none.toml'"),
+        (".", "unknown experiment '.'"),
+        ("", "unknown experiment ''"),
+    ],
+)
+def test_unknown_experiments(name: str, message: str) -> None:
+    """A name that is neither shipped nor a file lists those that are."""
+    with pytest.raises(UserError) as error:
+        load_experiment(name)
+    assert message in one_line(error)
+    assert "mnist-conv" in one_line(error)
+
+
+@pytest.mark.parametrize("text", [b"epochs = ", b"[train", b"a = 1\na = 2", b"\xff"])
+def test_no_toml(text: bytes, tmp_path: Path) -> None:
+    """A file that is no TOML is refused by name."""
+    path = tmp_path / "bad.toml"
+    path.write_bytes(text)
+    with pytest.raises(UserError) as error:
+        load_experiment(str(path))
+    assert f"{path} is not valid TOML" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a.b=3", 3),
+        ("a.b = 3e-4 ", 3e-4),
+        ("a.b=[64, 32]", [64, 32]),
+        ("a.b=true", True),
+        ('a.b="3"', "3"),
+        ("a.b=fashion-mnist", "fashion-mnist"),
+        ("a.b=/data/x=y.npy", "/data/x=y.npy"),
+        ("a.b=", ""),
+        ("a.b=1\nc=2", "1\nc=2"),
+    ],
+)
+def test_overrides(text: str, value: object) -> None:
+    """A value is TOML where it can be, and a bare string otherwise."""
+    assert parse_override(text) == ("a.b", value)
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3", " =3", ""])
+def test_no_override(text: str) -> None:
+    """Without a key or an equals sign the form is shown."""
+    with pytest.raises(UserError, match="takes KEY=VALUE"):
+        parse_override(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["train=3", "a.b.c=1", "train..epochs=3", "name.x=3", "train.epochs=2020-01-01", "seed={}"],
+)
+def test_overrides_of_nothing(text: str) -> None:
+    """An override that fits no setting is refused in one line."""
+    with pytest.raises(UserError) as error:
+        load_experiment("tiny", dict([parse_override(text)]))
+    assert one_line(error)
+
+
+@given(
+    key=st.from_regex(r"[a-z_]+(\.[a-z_]+)*", fullmatch=True),
+    value=st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.booleans(),
+)
+def test_numbers_survive_the_command_line(key: str, value: float) -> None:
+    """Numbers and truths are read as themselves, in value and in type."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    found = parse_override(f"{key}={text}")
+    assert found == (key, value)
+    assert type(found[1]) is type(value)
+
+
+@given(st.text())
+def test_any_text_is_an_override_or_a_mistake(text: str) -> None:
+    """Whatever is given is read, or refused with a UserError, and nothing else is raised."""
+    try:
+        key, value = parse_override(text)
+    except UserError:
+        assert not text.partition("=")[0].strip() or "=" not in text
+    else:
+        assert key == text.partition("=")[0].strip()
+        assert value is not None
+
+
+@given(st.text(), st.text())
+def test_any_override_is_valid_or_a_mistake(key: str, value: str) -> None:
+    """Any setting at all makes an experiment or a UserError."""
+    with contextlib.suppress(UserError):
+        assert load_experiment("tiny", {key: value}).search.trials == 2
+
+
+def test_ends_of_a_range() -> None:
+    """What must be valid for a range to be: its choices, or both of its ends."""
+    assert Range(choice=(1, 2, 3)).ends() == (1, 2, 3)
+    assert Range(low=1, high=2.5, log=True).ends() == (1, 2.5)
+
+
+def test_shipped_files_say_what_they_are() -> None:
+    """Every shipped file begins with a comment and sets nothing that is not a setting."""
+    for path in shipped().values():
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("# ")
+        assert tomllib.loads(text)
