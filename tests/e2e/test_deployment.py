@@ -1,0 +1,152 @@
+"""Served deployments on a real Prefect server, with the store on a real S3 server."""
+
+import json
+import os
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.prefect_server import PrefectServer
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+DEADLINE_S = 300.0  # one run takes about 40 s on two cores
+INTERVAL_S = 60  # what is due while a run is at work is cancelled
+TINY = {"search.trials": 0, "train.epochs": 1}  # what is tested is who starts the run
+
+
+@pytest.fixture
+def environment(prefect_server: PrefectServer, s3_uri: str, tmp_path: Path) -> dict[str, str]:
+    """What a person would export to use both servers, and nothing of Prefect's from outside."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    offline = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "VAE_STORE": s3_uri}
+    return inherited | offline | prefect_server.env
+
+
+@pytest.fixture
+def serve(
+    environment: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[[list[Any]], "subprocess.Popen[bytes]"]]:
+    """Start `vae serve` with one deployment, `pipeline/nightly`; stopped at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(schedules: list[Any]) -> subprocess.Popen[bytes]:
+        file = write_deployment(tmp_path, environment["VAE_STORE"], schedules)
+        with (tmp_path / "serve.log").open("ab") as log:
+            command = [SCRIPTS / "vae", "serve", "--file", file]
+            process = subprocess.Popen(
+                command, env=environment, cwd=tmp_path, stdout=log, stderr=log
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        stop(process)
+
+
+def write_deployment(directory: Path, store: str, schedules: list[Any]) -> Path:
+    """A prefect.yaml of the shape of the shipped one."""
+    deployment = {
+        "name": "nightly",
+        "entrypoint": "flows.pipeline.pipeline",
+        "parameters": {"experiment": "tiny", "overrides": TINY, "store": store},
+        "schedules": schedules,
+        "concurrency_limit": {"limit": 1, "collision_strategy": "CANCEL_NEW"},
+        "work_pool": {"name": "default"},
+    }
+    file = directory / "prefect.yaml"
+    file.write_text(yaml.safe_dump({"name": "test", "deployments": [deployment]}))
+    return file
+
+
+def stop(process: "subprocess.Popen[bytes]") -> int:
+    """End it as a service manager would; a run at work is ended as well."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def test_runs_triggered_by_hand_and_by_schedule_publish(
+    prefect_server: PrefectServer,
+    serve: Callable[[list[Any]], "subprocess.Popen[bytes]"],
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """A deployed run by hand and a scheduled one each publish a version that pulls and verifies."""
+    api = httpx.Client(base_url=prefect_server.url, trust_env=False, timeout=30)
+    server = serve([])
+    deployment = until(server, tmp_path, lambda: find_deployment(api))
+    assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert deployment["global_concurrency_limit"]["limit"] == 1
+    assert deployment["work_pool_name"] is None
+    command(environment, "prefect", "deployment", "run", "pipeline/nightly")
+    until(server, tmp_path, lambda: completed(api, 1))
+    assert stop(server) == 0
+
+    scheduled = serve([{"interval": INTERVAL_S}])
+    runs = until(scheduled, tmp_path, lambda: completed(api, 2))
+    stop(scheduled)
+    assert sorted(run["auto_scheduled"] for run in runs) == [False, True]
+    assert find_deployment(api)["paused"], "nothing serves the schedule any more"
+    api.close()
+
+    listed = command(environment, "vae", "list", "tiny").splitlines()
+    assert len(listed) == 2
+    assert len([line for line in listed if line.startswith("*")]) == 1
+    pulled = command(environment, "vae", "pull", "tiny", "--to", str(tmp_path / "tiny"))
+    assert "files verified" in pulled
+    assert json.loads((tmp_path / "tiny" / "metrics.json").read_text())["test/nelbo"] > 0
+    picture = tmp_path / "samples.png"
+    command(environment, "vae", "sample", str(tmp_path / "tiny"), "--out", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def find_deployment(api: httpx.Client) -> Any:
+    """The deployment as the server knows it, or None before it is registered."""
+    answer = api.get("/deployments/name/pipeline/nightly")
+    return None if answer.status_code == 404 else answer.raise_for_status().json()
+
+
+def completed(api: httpx.Client, count: int) -> Any:
+    """The completed runs once there are that many, else None; a run that failed is an error."""
+    runs = api.post("/flow_runs/filter", json={}).raise_for_status().json()
+    failed = [run["state"] for run in runs if run["state_type"] in ("FAILED", "CRASHED")]
+    assert not failed
+    done = [run for run in runs if run["state_type"] == "COMPLETED"]
+    return done if len(done) >= count else None
+
+
+def until(process: "subprocess.Popen[bytes]", logs: Path, ask: Callable[[], Any]) -> Any:
+    """What `ask` answers once it is neither None nor empty, while the process lives."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if answer := ask():
+            return answer
+        time.sleep(0.5)
+    raise AssertionError((logs / "serve.log").read_text(errors="replace"))
+
+
+def command(environment: dict[str, str], program: str, *arguments: str) -> str:
+    """Run one of the installed programs to its end; what it printed."""
+    done = subprocess.run(
+        [SCRIPTS / program, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
