@@ -1,0 +1,132 @@
+"""The command line: what it imports, and what it says to mistakes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+VAE = Path(sys.executable).with_name("vae")
+COMMANDS = (
+    "run data search train evaluate publish list pull sample reconstruct interpolate latent serve"
+).split()
+
+
+def vae(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run the installed program to its end: exit status, standard output, standard error."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "VAE_"))}
+    done = subprocess.run(
+        [VAE, *arguments],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """The one line with which the program refuses, with status 2 and nothing printed before."""
+    status, out, err = vae(*arguments, **environment)
+    assert (status, out) == (2, ""), err
+    [line] = err.splitlines()
+    assert line.startswith("vae: ")
+    return line
+
+
+def test_help_lists_every_command() -> None:
+    """One subcommand for each thing a person does."""
+    status, out, err = vae("--help", COLUMNS="200")
+    assert (status, err) == (0, "")
+    words = out.split()
+    assert [command for command in COMMANDS if command not in words] == []
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    """Help answers at once: no library of weight is imported before a command needs it."""
+    code = (
+        "import sys, vae.cli; "
+        "print(sorted({'torch', 'ray', 'prefect', 'wandb', 'numpy', 's3fs'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "modle.latent_dim=3"], "model"),
+        (["--set", "model.latent_dmi=3"], "did you mean 'model.latent_dim'"),
+        (["--set", "train.epochs=many"], "train.epochs"),
+        (["--set", "model.latent_dim=0"], "latent_dim"),
+        (["--set", "train.learning_rate=-1"], "learning_rate"),
+        (["--set", "train.epochs"], "KEY=VALUE"),
+        (["--experiment", "mnits"], "did you mean 'mnist'"),
+        (["--experiment", "nope.toml"], "nope.toml"),
+        (["--workers", "0"], "workers is '0'"),
+        (["--workers", "4:2"], "workers is '4:2'"),
+        (["--workers", "many"], "workers is 'many'"),
+        (["--run-id", "../x"], "run id '../x'"),
+    ],
+)
+def test_a_run_that_could_not_succeed_never_starts(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """Settings, names and numbers are checked first: one line, status 2, an empty store."""
+    store = tmp_path / "store"
+    line = refused("run", "--store", str(store), *arguments)
+    assert message in line
+    assert not any(path.is_file() for path in store.rglob("*"))
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="the cluster is asked, not this process")
+def test_more_workers_than_processors_are_refused(tmp_path: Path) -> None:
+    """A training that could never be scheduled does not wait for ever."""
+    count = (os.cpu_count() or 1) + 2
+    line = refused("run", "--workers", str(count), "--store", str(tmp_path))
+    assert f"workers is {count}" in line
+
+
+def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """A file where the folder should be, and an address that is none."""
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in refused("run", "--store", str(tmp_path / "file"))
+    assert "s3://bucket/prefix" in refused("run", "--store", "http://host/bucket")
+
+
+def test_an_s3_store_that_is_not_there_is_refused(s3_uri: str) -> None:
+    """A bucket that does not exist, and a server that does not answer."""
+    assert "nobucket" in refused("run", "--store", "s3://nobucket/prefix")
+    refused("run", "--store", s3_uri, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+
+
+def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
+    """Names that are not published, or could not be."""
+    store = ["--store", str(tmp_path / "store")]
+    assert "'nope'" in refused("list", "nope", *store)
+    assert "'nope'" in refused("pull", "nope", "--to", str(tmp_path / "to"), *store)
+    assert "../x" in refused("list", "../x", *store)
+    assert "NAME@VERSION" in refused("pull", "a@", "--to", str(tmp_path / "to"), *store)
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    """Pictures are only drawn from a folder that was pulled, and is as it was published."""
+    out = tmp_path / "out.png"
+    refused("sample", str(tmp_path), "--out", str(out))
+    refused("latent", str(tmp_path / "nope"), "--out", str(out))
+    (tmp_path / "manifest.json").write_text("{}")
+    refused("reconstruct", str(tmp_path), "--out", str(out))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nope"], ["run", "--nope"], ["pull", "mnist"], ["sample", ".", "--n", "0"]]
+)
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    """Unknown commands and options, missing and impossible ones: no traceback."""
+    status, out, err = vae(*arguments)
+    assert (status, out) == (2, "")
+    assert "Traceback" not in err
