@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from vae.store import open_store
+
 VAE = Path(sys.executable).with_name("vae")
-COMMANDS = (
-    "run data search train evaluate publish list pull sample reconstruct interpolate latent serve"
-).split()
+COMMANDS = ["run", "data", "search", "train", "evaluate", "publish"]
+COMMANDS += ["list", "pull", "sample", "reconstruct", "interpolate", "latent", "serve"]
 
 
 def vae(*arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -78,7 +79,7 @@ def test_a_run_that_could_not_succeed_never_starts(
     store = tmp_path / "store"
     line = refused("run", "--store", str(store), *arguments)
     assert message in line
-    assert not any(path.is_file() for path in store.rglob("*"))
+    assert open_store(str(store)).list() == []
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="the cluster is asked, not this process")
