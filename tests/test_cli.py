@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from vae.registry import publish
 from vae.store import open_store
 
 VAE = Path(sys.executable).with_name("vae")
@@ -121,6 +124,24 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     refused("reconstruct", str(tmp_path), "--out", str(out))
     assert not out.exists()
+
+
+def test_a_tampered_model_is_refused(tmp_path: Path) -> None:
+    """A byte that changed after pulling is found before anything is loaded."""
+    made = tmp_path / "made"
+    made.mkdir()
+    save_file({"w": np.zeros(3, np.float32)}, made / "model.safetensors")
+    (made / "config.json").write_text("{}")
+    (made / "metrics.json").write_text('{"val/nelbo": 1.0}')
+    store = open_store(str(tmp_path / "store"))
+    publish(store, "m", "v1", made, run_id="r", dataset_digest="0" * 64, experiment={})
+    pulled = tmp_path / "pulled"
+    status, _, err = vae("pull", "m@v1", "--to", str(pulled), "--store", store.uri)
+    assert (status, err) == (0, "")
+    (pulled / "config.json").write_text("[]")
+    line = refused("sample", str(pulled), "--out", str(tmp_path / "out.png"))
+    assert "config.json" in line
+    assert not (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def serve(
     def start(schedules: list[Any]) -> subprocess.Popen[bytes]:
         file = write_deployment(tmp_path, environment["VAE_STORE"], schedules)
         with (tmp_path / "serve.log").open("ab") as log:
-            command = [SCRIPTS / "vae", "serve", "--file", file]
+            command = [str(SCRIPTS / "vae"), "serve", "--file", str(file)]
             process = subprocess.Popen(
                 command, env=environment, cwd=tmp_path, stdout=log, stderr=log
             )
