@@ -1,4 +1,4 @@
-"""What the checks of infra/ read: the repository, its lock, and the tools installed beside Python."""
+"""What the checks of infra/ read: the repository, its lock, and the tools beside Python."""
 
 import re
 import subprocess
