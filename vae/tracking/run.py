@@ -45,9 +45,8 @@ class TrackedRun:
         pngs = dict(pictures)
 
         def call(run: "wandb.Run") -> None:
-            from PIL import Image
-
             import wandb
+            from PIL import Image
 
             shown = [
                 wandb.Image(Image.open(io.BytesIO(png)), caption=caption)
@@ -114,10 +113,9 @@ def _reference(
     name: str, kind: str, uri: str, files: Mapping[str, str], metadata: dict[str, object]
 ) -> "wandb.Artifact":
     """Build what `add_reference(checksum=False)` would, were boto3 installed and files local."""
+    import wandb
     from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
     from wandb.sdk.lib.paths import LogicalPath
-
-    import wandb
 
     artifact = wandb.Artifact(name, kind, metadata=metadata)
     for file, sha256 in files.items():
