@@ -24,7 +24,7 @@ from tuning.results import Trial
 from tuning.space import domains
 from vae.cluster import Resources, preserved_signals
 from vae.datasets import DatasetRef, load
-from vae.experiment import from_dict, with_overrides
+from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import Fit, Row
 from vae.runs import Result, Run, create_json, read_json
 
@@ -42,7 +42,7 @@ def search(run: Run, dataset: DatasetRef, resources: Resources, on_epoch: OnEpoc
     done = recorded(run, prefix)
     if len(done) < config.trials:
         recorder = Recorder(run, prefix, len(done), on_epoch)
-        tuner(run, dataset, resources, done, recorder)
+        run_trials(run, dataset, resources, done, recorder)
         done = recorded(run, prefix)
     return done
 
@@ -58,21 +58,25 @@ def as_trial(content: Result) -> Trial:
     return Trial(**content | {"spans": [(began, ended) for began, ended in content["spans"]]})
 
 
-def tuner(
-    run: Run, dataset: DatasetRef, resources: Resources, done: list[Trial], recorder: "Recorder"
-) -> None:
-    """Search on from the trials that are done: Optuna's TPE proposes, ASHA stops early."""
-    config, experiment = run.experiment.search, run.experiment
-    known = [t for t in done if t.nelbo is not None]
+def proposer(experiment: Experiment, done: list[Trial]) -> OptunaSearch:
+    """Optuna's TPE, told of the trials that are done."""
+    known = [trial for trial in done if trial.nelbo is not None]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    proposer = OptunaSearch(
-        domains(config.space),
+    return OptunaSearch(
+        domains(experiment.search.space),
         metric=METRIC,
         mode="min",
         seed=experiment.seed + len(done),
         points_to_evaluate=[trial.overrides for trial in known] or None,
         evaluated_rewards=[trial.nelbo for trial in known] or None,
     )
+
+
+def run_trials(
+    run: Run, dataset: DatasetRef, resources: Resources, done: list[Trial], recorder: "Recorder"
+) -> None:
+    """Run the trials that are missing; TPE proposes them, ASHA stops the hopeless early."""
+    config, experiment = run.experiment.search, run.experiment
     train, val = (load(dataset, run.store, split).images for split in ("train", "val"))
     device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
     with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch, preserved_signals():
@@ -83,7 +87,7 @@ def tuner(
             ),
             tune_config=tune.TuneConfig(
                 num_samples=config.trials - len(done),
-                search_alg=proposer,
+                search_alg=proposer(experiment, done),
                 scheduler=ASHAScheduler(
                     time_attr="epoch",
                     metric=METRIC,

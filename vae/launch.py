@@ -44,6 +44,9 @@ def fit(
     UserError if training diverged, RuntimeError led by the worker's own message if it failed.
     """
     events = Queue(actor_options={"num_cpus": 0})
+    # Ray's own bookkeeping needs a folder that every node can write; it is ours to delete, because
+    # what resumes a run are the checkpoints in the store.
+    scratch = f"{run.prefix}/ray/{secrets.token_hex(4)}"
     settings = {
         "experiment": experiment.to_dict(),
         "dataset": dataset.to_json(),
@@ -51,23 +54,8 @@ def fit(
         "checkpoints": f"{run.prefix}/checkpoints",
         "events": events,
     }
-    # Ray's own bookkeeping needs a folder that every node can write; it is ours to delete, because
-    # what resumes a run are the checkpoints in the store.
-    scratch = f"{run.prefix}/ray/{secrets.token_hex(4)}"
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config=settings,
-        scaling_config=ScalingConfig(num_workers=resources.num_workers, use_gpu=resources.use_gpu),
-        run_config=RunConfig(
-            name="fit",
-            storage_path=f"{run.store.uri}/{scratch}",
-            failure_config=FailureConfig(
-                max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES
-            ),
-            logging_config=LoggingConfig(log_level="ERROR"),
-        ),
-    )
     try:
+        trainer = trainer_of(settings, resources, f"{run.store.uri}/{scratch}")
         answer = followed(trainer, events, on_event)
     finally:
         events.shutdown(force=True)
@@ -76,6 +64,23 @@ def fit(
         raise DivergedError(answer["diverged"])
     history: History = answer["history"]
     return history
+
+
+def trainer_of(settings: dict[str, Any], resources: Resources, storage: str) -> TorchTrainer:
+    """The Ray trainer of one fit; it keeps its bookkeeping at the URI `storage`."""
+    return TorchTrainer(
+        train_worker,
+        train_loop_config=settings,
+        scaling_config=ScalingConfig(num_workers=resources.num_workers, use_gpu=resources.use_gpu),
+        run_config=RunConfig(
+            name="fit",
+            storage_path=storage,
+            failure_config=FailureConfig(
+                max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES
+            ),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )
 
 
 class Follower(threading.Thread):
