@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vae.densities import bernoulli_log_prob, standard_normal_log_prob
 from vae.evaluate import (
     CHUNK_IMAGES,
     EvaluationConfig,
@@ -15,13 +16,7 @@ from vae.evaluate import (
     importance_bound,
     likelihood_sums,
 )
-from vae.models import (
-    VAE,
-    ModelConfig,
-    bernoulli_log_prob,
-    build_model,
-    standard_normal_log_prob,
-)
+from vae.models import VAE, ModelConfig, build_model
 
 SHAPE = (1, 4, 4)
 PIXELS = 16

@@ -39,16 +39,15 @@ def refused(settings: dict[str, Any]) -> str:
 
 def test_what_ships() -> None:
     """The experiments that the manual names are there."""
-    assert set(shipped()) == {"mnist", "mnist-conv", "fashion-mnist", "tiny"}
+    first = {"mnist", "mnist-conv", "fashion-mnist", "tiny"}
+    literature = {"iwae-paper-vae", "iwae-paper-iwae50", "fc-best", "conv-best"}
+    assert set(shipped()) == first | literature | {"fashion-fc", "fashion-conv"}
 
 
 @SHIPPED
 def test_shipped_experiments_load(name: str) -> None:
-    """Every shipped experiment is valid under its own name, and searches something."""
-    experiment = load_experiment(name)
-    assert experiment.name == name
-    assert experiment.search.trials > 0
-    assert experiment.search.space
+    """Every shipped experiment is valid under its own name."""
+    assert load_experiment(name).name == name
 
 
 @SHIPPED
@@ -103,7 +102,7 @@ def test_a_users_file(tmp_path: Path) -> None:
         ({"train": {"epochs": 3.0}}, "train.epochs: input should be a valid integer, given 3.0"),
         ({"train": {"epochs": True}}, "train.epochs: input should be a valid integer, given True"),
         ({"train": 3}, "train: input should be an object, given 3"),
-        ({"train": {"schedule": "cosin"}}, "'constant' or 'cosine', given 'cosin'"),
+        ({"train": {"schedule": "cosin"}}, "'constant', 'cosine' or 'staged', given 'cosin'"),
         ({"model": {"kind": "VAE"}}, "'ImprovedVAE' or 'ConvVAE', given 'VAE'"),
         ({"model": {"latent_dim": 0}}, "latent_dim is 0, must be at least 1"),
         ({"train": {"learning_rate": -1}}, "learning_rate is -1.0, must be above 0"),

@@ -7,14 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, Normal
 
-from vae.models import (
-    VAE,
-    ModelConfig,
-    bernoulli_log_prob,
-    build_model,
-    gaussian_kl,
-    standard_normal_log_prob,
-)
+from vae.densities import bernoulli_log_prob, gaussian_kl, standard_normal_log_prob
+from vae.models import VAE, ModelConfig, build_model
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 DENSE = ModelConfig(latent_dim=5, hidden=(16, 8))
@@ -42,7 +36,9 @@ def test_shapes(config: ModelConfig, shape: tuple[int, int, int]) -> None:
         assert mu_BD.shape == logvar_BD.shape == (n, latents)
         assert model.decode(mu_BD).shape == (n, *shape)
         densities = model(images_of(n, shape), noise(4, n, latents, dtype=torch.float32))
-        assert [density.shape for density in densities] == [(4, n)] * 3 + [(n,)]
+        of_samples = (densities.px_KB, densities.pz_KB, densities.qz_KB)
+        assert [density.shape for density in of_samples] == [(4, n)] * 3
+        assert densities.kl_B.shape == (n,)
 
 
 @CONFIGS
@@ -161,3 +157,39 @@ def test_images_that_do_not_halve_twice() -> None:
     """The convolutional network names the image sizes that it takes."""
     with pytest.raises(ValueError, match="images are 30x28, ConvVAE needs multiples of 4"):
         build_model(CONV, (1, 30, 28))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_derivative_by_hand(dtype: torch.dtype) -> None:
+    """In many blocks and any type, values and gradients are those of the formula in float64."""
+    generator = torch.Generator().manual_seed(0)
+    x_BCHW = torch.rand((300, 1, 20, 25), generator=generator)
+    logits = (6 * torch.randn((2, 300, 1, 20, 25), generator=generator)).to(dtype).requires_grad_()
+    grad_KB = torch.rand((2, 300), generator=generator, dtype=torch.float64)
+    exact = logits.detach().double().requires_grad_()
+    expected_KB = (x_BCHW * exact - torch.nn.functional.softplus(exact)).sum((2, 3, 4))
+    torch.autograd.backward(expected_KB, grad_KB)
+    px_KB = bernoulli_log_prob(x_BCHW.to(max_float32(dtype)), logits)
+    torch.autograd.backward(px_KB, grad_KB.to(px_KB.dtype))
+    assert logits.grad is not None and exact.grad is not None
+    assert (px_KB.dtype, logits.grad.dtype) == (max_float32(dtype), dtype)
+    rtol = 1e-6 if dtype == torch.float64 else 1e-4
+    torch.testing.assert_close(px_KB, expected_KB, rtol=rtol, atol=0, check_dtype=False)
+    step = torch.finfo(dtype).eps
+    torch.testing.assert_close(
+        logits.grad, exact.grad, rtol=2 * step, atol=max(step, 1e-6), check_dtype=False
+    )
+
+
+def max_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def test_gates_halve_what_they_gate() -> None:
+    """Under glu every layer but the heads has twice the outputs, half of which gate the others."""
+    config = ModelConfig(latent_dim=5, hidden=(16,), activation="glu")
+    first, gate = list(build_model(config, (1, 4, 4)).encoder.children())[1:3]
+    assert isinstance(first, torch.nn.Linear) and first.out_features == 32
+    x_NP = torch.rand(3, 16)
+    values, gates = first(x_NP).chunk(2, dim=1)
+    torch.testing.assert_close(gate(first(x_NP)), values * torch.sigmoid(gates))

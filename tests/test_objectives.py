@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vae.models import Densities, ModelConfig, build_model
-from vae.objectives import ObjectiveConfig, elbo, iwae, terms
+from vae.densities import Densities, bernoulli_log_prob
+from vae.models import ModelConfig, build_model
+from vae.objectives import ObjectiveConfig, dreg, elbo, iwae, terms
 
 LATENTS = 3
 
@@ -48,12 +49,12 @@ def test_one_importance_sample_is_the_elbo() -> None:
 
 def test_more_samples_tighten_the_bound() -> None:
     """Averaged over the same draws, the bound never falls when K is multiplied."""
-    px_KB, pz_KB, qz_KB, kl_B = densities_of(64)
+    px_KB, z_KBD, mu_BD, logvar_BD = densities_of(64)
     bounds = []
     for k in (1, 2, 4, 16, 64):
-        parts = [part_KB.chunk(64 // k) for part_KB in (px_KB, pz_KB, qz_KB)]
+        parts = [samples.chunk(64 // k) for samples in (px_KB, z_KBD)]
         group_bounds = [
-            iwae(Densities(px, pz, qz, kl_B)).bound_B for px, pz, qz in zip(*parts, strict=True)
+            iwae(Densities(px, z, mu_BD, logvar_BD)).bound_B for px, z in zip(*parts, strict=True)
         ]
         bounds.append(torch.stack(group_bounds).mean(0))
     for looser_B, tighter_B in pairwise(bounds):
@@ -63,18 +64,56 @@ def test_more_samples_tighten_the_bound() -> None:
 def test_equal_weights_are_exact() -> None:
     """If every sample weighs the same, however little, the bound is that weight for any K."""
     flat_KB = torch.full((7, 2), -4000.0)
-    densities = Densities(flat_KB, torch.zeros(7, 2), torch.zeros(7, 2), torch.zeros(2))
+    z_KBD, prior_BD = torch.randn(7, 2, 1), torch.zeros(2, 1)
+    densities = Densities(flat_KB, z_KBD, mu_BD=prior_BD, logvar_BD=prior_BD)
     torch.testing.assert_close(iwae(densities).bound_B, flat_KB[0])
 
 
 def test_configured_terms() -> None:
-    """The configuration picks the objective and hands on its beta."""
+    """The configuration picks the objective and hands on the weight."""
     densities = densities_of(3)
-    chosen = terms(ObjectiveConfig(kind="iwae", samples=3), densities)
+    chosen = terms(ObjectiveConfig(kind="iwae", samples=3), densities, 1)
     torch.testing.assert_close(chosen.loss_B, iwae(densities).loss_B)
     torch.testing.assert_close(chosen.loss_B, -chosen.bound_B)
-    weighted = terms(ObjectiveConfig(beta=0.5), densities)
+    weighted = terms(ObjectiveConfig(), densities, 0.5)
     torch.testing.assert_close(weighted.loss_B, elbo(densities, 0.5).loss_B)
+
+
+def test_the_warm_up_of_the_rate() -> None:
+    """Its weight rises in a straight line to beta, and stays; without a warm-up it is beta."""
+    config = ObjectiveConfig(beta=0.5, warmup_epochs=4)
+    assert [config.beta_at(epochs) for epochs in (0, 1, 2.5, 4, 9)] == [0, 0.125, 0.3125, 0.5, 0.5]
+    assert ObjectiveConfig(beta=0.5).beta_at(0) == 0.5
+
+
+def gradients(kind: str, copies: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of `copies` draws of K = 4 for one image: those of the encoder [copies], of the decoder."""
+    generator = torch.Generator().manual_seed(seed)
+    model = build_model(ModelConfig(latent_dim=LATENTS, hidden=(8,)), (1, 4, 4)).double()
+    image = torch.rand((1, 1, 4, 4), generator=torch.Generator().manual_seed(9)).double().round()
+    eps_KBD = torch.randn((4, copies, LATENTS), generator=generator, dtype=torch.float64)
+    mu_BD, logvar_BD = (x.expand(copies, -1).clone() for x in model.encode(image))
+    statistics = [x.detach().requires_grad_() for x in (mu_BD, logvar_BD)]
+    z_KBD = model.reparameterize(statistics[0], statistics[1], eps_KBD)
+    logits = model.decode(z_KBD.flatten(0, 1)).view(4, copies, 1, 4, 4)
+    px_KB = bernoulli_log_prob(image.expand(copies, -1, -1, -1), logits)
+    densities = Densities(px_KB, z_KBD, *statistics)
+    terms(ObjectiveConfig(kind=kind, samples=4), densities, 1).loss_B.sum().backward()  # type: ignore[arg-type, no-untyped-call]
+    of_encoder = torch.cat([x.grad for x in statistics if x.grad is not None], dim=1)
+    return of_encoder, torch.cat([p.grad.flatten() for p in model.decoder.parameters()])  # type: ignore[union-attr]
+
+
+def test_the_doubly_reparameterised_gradient() -> None:
+    """DReG has IWAE's value and decoder gradient; its encoder's has the mean, with less noise."""
+    densities = densities_of(4)
+    torch.testing.assert_close(dreg(densities).bound_B, iwae(densities).bound_B)
+    torch.testing.assert_close(dreg(densities).loss_B, iwae(densities).loss_B)
+    plain, decoder = gradients("iwae", 20_000, seed=0)
+    double, same_decoder = gradients("dreg", 20_000, seed=0)
+    torch.testing.assert_close(same_decoder, decoder)
+    error = ((plain.var(0) + double.var(0)) / len(plain)).sqrt()
+    assert ((plain.mean(0) - double.mean(0)).abs() < 5 * error).all()
+    assert double.var(0).sum() < plain.var(0).sum()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +122,9 @@ def test_configured_terms() -> None:
         ({"samples": 0}, "samples is 0, must be at least 1"),
         ({"beta": -1.0}, "beta is -1.0"),
         ({"beta": math.nan}, "beta is nan"),
-        ({"kind": "iwae", "beta": 2.0}, "iwae objective has none"),
+        ({"kind": "iwae", "beta": 2.0}, "beta is 2.0 .* the iwae objective weighs no rate"),
+        ({"kind": "dreg", "warmup_epochs": 1}, "warmup_epochs 1, the dreg objective"),
+        ({"warmup_epochs": -1}, "warmup_epochs is -1"),
     ],
 )
 def test_impossible_objectives(settings: dict[str, object], message: str) -> None:

@@ -1,6 +1,7 @@
 """Training: its schedule, one step, and how it stops when the loss is no number any more."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -55,10 +56,25 @@ def test_the_schedule_ends() -> None:
     assert {learning_rate_at(constant, step, 100) for step in (0, 50, 99)} == {1e-3}
 
 
+def test_the_staged_schedule() -> None:
+    """Stages of 1, 3, 9, ... epochs of 3,280; the last has a tenth of the first one's rate."""
+    config = TrainConfig(schedule="staged")
+    rates = [learning_rate_at(config, epoch, 3280) for epoch in range(3280)]
+    published = [10, 7, 5, 4, 3, 2, 1, 1]  # in 1e-4, rounded: Burda et al. 2016
+    for stage, rate in enumerate(published):
+        first, length = (3**stage - 1) // 2, 3**stage
+        assert set(rates[first : first + length]) == {rates[first]}
+        assert rates[first] == pytest.approx(rate * 1e-4, abs=0.5e-4)
+    assert len(set(rates)) == 8
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "staged", "constant"])
 @given(total=st.integers(1, 100_000), data=st.data())
-def test_every_update_moves(total: int, data: st.DataObject) -> None:
+def test_every_update_moves(
+    schedule: Literal["cosine", "staged", "constant"], total: int, data: st.DataObject
+) -> None:
     """No update has a rate of 0 or above the peak, and none is larger than the one before."""
-    config = TrainConfig()
+    config = TrainConfig(schedule=schedule)
     step = data.draw(st.integers(0, total - 1))
     rate = learning_rate_at(config, step, total)
     assert 0 < rate <= config.learning_rate
@@ -88,7 +104,7 @@ def test_the_shards_losses_add_up() -> None:
 
     def loss(part: slice, shard: Shard) -> float:
         state, batch = state_of(config), Batch(whole.x_BCHW[part], whole.eps_KBD[:, part], 30)
-        return float(train_step(state, state.model, batch, config, ELBO, 1e-3, shard))
+        return float(train_step(state, state.model, batch, config, ELBO, 4, shard))
 
     parts = [loss(Shard(rank, 4).of(30), Shard(rank, 4)) for rank in range(4)]
     assert sum(parts) == pytest.approx(loss(slice(None), Shard()))
@@ -100,7 +116,7 @@ def test_a_gradient_is_cut_to_its_norm() -> None:
     def first_moment(grad_clip: float) -> float:
         config = TrainConfig(batch_size=30, grad_clip=grad_clip, precision="float64")
         state, (whole,) = state_of(config), batches_of(config)
-        train_step(state, state.model, whole, config, ELBO, 1e-3, Shard())
+        train_step(state, state.model, whole, config, ELBO, 4, Shard())
         moments = [entry["exp_avg"].flatten() for entry in state.optimizer.state.values()]
         return float(torch.cat(moments).norm()) / 0.1  # of the first step: 1 - beta1
 
@@ -114,7 +130,7 @@ def test_bfloat16_keeps_its_sums_in_float32() -> None:
     losses = {}
     for config in (TrainConfig(batch_size=30), TrainConfig(batch_size=30, precision="bfloat16")):
         state, (whole,) = state_of(config), batches_of(config)
-        loss = train_step(state, state.model, whole, config, ELBO, 1e-3, Shard())
+        loss = train_step(state, state.model, whole, config, ELBO, 4, Shard())
         assert weights(state).dtype == loss.dtype == torch.float32
         losses[config.precision] = loss.item()
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
@@ -125,11 +141,11 @@ def test_divergence_stops_before_the_update(bad: float) -> None:
     """A loss that is no number raises, and leaves the weights of the last good step."""
     config = TrainConfig(batch_size=8, learning_rate=0.5)
     state, (good, other, *_) = state_of(config), batches_of(config)
-    train_step(state, state.model, good, config, ELBO, 0.5, Shard(1, 2))
+    train_step(state, state.model, good, config, ELBO, 4, Shard(1, 2))
     before = weights(state)
     broken = Batch(other.x_BCHW, other.eps_KBD * bad, other.global_size)
     with pytest.raises(DivergedError) as raised:
-        train_step(state, state.model, broken, config, ELBO, 0.5, Shard(1, 2))
+        train_step(state, state.model, broken, config, ELBO, 4, Shard(1, 2))
     assert torch.equal(weights(state), before)
     assert state.step == 1
     message = str(raised.value)

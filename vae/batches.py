@@ -5,6 +5,7 @@ world size. A rank draws the noise of the global batch and keeps its own rows of
 workers see the same images, the same binarisation and the same posterior noise at every step.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -71,7 +72,8 @@ class BatchPlan:
         if not self.binarize:
             return pixels_BCHW.to(self.dtype) / 255
         threshold = threshold_like(pixels_BCHW, global_size, noise)[mine]
-        return (pixels_BCHW > threshold).to(self.dtype)
+        # As bytes: PyTorch converts these to floats faster than it does booleans.
+        return (pixels_BCHW > threshold).view(torch.uint8).to(self.dtype)
 
     def _posterior_noise(self, global_size: int, mine: slice, noise: torch.Generator) -> Tensor:
         eps_KGD = torch.randn(
@@ -90,10 +92,19 @@ def permutation(n: int, seed: int, epoch: int) -> Tensor:
 
 
 def threshold_like(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Uniform levels 0..254, uint8 [n, C, H, W]: `pixels > threshold` has p = pixel / 255."""
-    shape = (n, *pixels.shape[1:])
-    empty = torch.empty(shape, dtype=torch.uint8, device=generator.device)
-    return empty.random_(0, 255, generator=generator)
+    """Uniform levels 0..254, uint8 [n, C, H, W]: `pixels > threshold` has p = pixel / 255.
+
+    Random 64-bit words are eight random bytes each, an order of magnitude cheaper than bounded
+    draws. The one byte in 256 that is 255, no level, takes the spare level of its image instead.
+    """
+    shape, device = (n, *pixels.shape[1:]), generator.device
+    count = math.prod(shape)
+    words = torch.empty(-(-count // 8), dtype=torch.int64, device=device)
+    levels = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[:count]
+    spare = torch.empty((n, 1), dtype=torch.uint8, device=device)
+    step = spare.random_(0, 255, generator=generator).add_(1)  # 255 + step wraps to the level
+    none = levels == torch.full_like(levels, 255)
+    return levels.add_((none.view(torch.uint8).view(n, -1) * step).view(-1)).view(shape)
 
 
 def binarized(images_NCHW: Tensor, seed: int) -> Tensor:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from vae.batches import seed_of
-from vae.models import VAE, bernoulli_log_prob, standard_normal_log_prob
+from vae.densities import bernoulli_log_prob, standard_normal_log_prob
+from vae.models import VAE
 from vae.objectives import elbo
 
 CHUNK_IMAGES = 250

@@ -7,32 +7,22 @@ N any number of latent vectors.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from vae.densities import Densities, at_least_float32, bernoulli_log_prob
 from vae.errors import closest
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "silu": nn.SiLU,
+    "glu": partial(nn.GLU, dim=1),  # gated: half of a layer's outputs times sigmoid of the others
 }
-
-
-class Densities(NamedTuple):
-    """What a model says of B images with K posterior samples each, in nats.
-
-    Every objective and every bound is a function of these four.
-    """
-
-    px_KB: Tensor  # log p(x|z), summed over pixels
-    pz_KB: Tensor  # log p(z), summed over latents
-    qz_KB: Tensor  # log q(z|x), summed over latents
-    kl_B: Tensor  # KL(q(z|x) || p(z)), in closed form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +98,8 @@ class VAE(nn.Module):
         """
         mu_BD, logvar_BD = self.encode(x_BCHW)
         z_KBD = self.reparameterize(mu_BD, logvar_BD, eps_KBD)
-        logits = at_least_float32(self.decode(z_KBD.flatten(0, 1)))
-        return Densities(
-            px_KB=bernoulli_log_prob(x_BCHW, logits.view(*z_KBD.shape[:2], *self.shape)),
-            pz_KB=standard_normal_log_prob(z_KBD),
-            qz_KB=standard_normal_log_prob(eps_KBD) - 0.5 * logvar_BD.sum(-1),
-            kl_B=gaussian_kl(mu_BD, logvar_BD),
-        )
+        logits = self.decode(z_KBD.flatten(0, 1)).view(*z_KBD.shape[:2], *self.shape)
+        return Densities(bernoulli_log_prob(x_BCHW, logits), z_KBD, mu_BD, logvar_BD)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -165,22 +150,20 @@ class ConvVAE(VAE):
         first, second = config.channels
         features = (second, height // 4, width // 4)
         widths = (math.prod(features), *config.hidden)
-        activation = ACTIVATIONS[config.activation]
+        activation = config.activation
+        strided = {"kernel_size": 4, "stride": 2, "padding": 1}
         self.encoder = nn.Sequential(
-            nn.Conv2d(colours, first, 4, stride=2, padding=1),
-            activation(),
-            nn.Conv2d(first, second, 4, stride=2, padding=1),
-            activation(),
+            *activated(nn.Conv2d, colours, first, activation, **strided),
+            *activated(nn.Conv2d, first, second, activation, **strided),
             nn.Flatten(),
-            *dense_layers(widths, config.activation),
+            *dense_layers(widths, activation),
             nn.Linear(widths[-1], 2 * config.latent_dim),
         )
         self.decoder = nn.Sequential(
-            *dense_layers((config.latent_dim, *reversed(widths)), config.activation),
+            *dense_layers((config.latent_dim, *reversed(widths)), activation),
             nn.Unflatten(1, features),
-            nn.ConvTranspose2d(second, first, 4, stride=2, padding=1),
-            activation(),
-            nn.ConvTranspose2d(first, colours, 4, stride=2, padding=1),
+            *activated(nn.ConvTranspose2d, second, first, activation, **strided),
+            nn.ConvTranspose2d(first, colours, kernel_size=4, stride=2, padding=1),
         )
 
 
@@ -206,7 +189,8 @@ def build_model(
                 nn.init.zeros_(parameter)
     if mean_image is not None:
         start_from_mean(model, mean_image)
-    return model
+    # With the channels innermost, convolutions take two thirds of the time.
+    return model.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
@@ -222,29 +206,16 @@ def start_from_mean(model: VAE, mean_image_CHW: Tensor) -> None:
 
 def dense_layers(widths: tuple[int, ...], activation: str) -> list[nn.Module]:
     """Linear layers from each width to the next, each followed by the activation."""
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
-    return layers
+    return [
+        module
+        for fan_in, fan_out in pairwise(widths)
+        for module in activated(nn.Linear, fan_in, fan_out, activation)
+    ]
 
 
-def bernoulli_log_prob(x_BCHW: Tensor, logits_KBCHW: Tensor) -> Tensor:
-    """log p(x|z) in nats, [K, B], summed over pixels; from logits, so that nothing overflows."""
-    logits_KBP = logits_KBCHW.flatten(2)
-    x_BP = x_BCHW.flatten(1).to(logits_KBP.dtype)
-    return (x_BP * logits_KBP - F.softplus(logits_KBP)).sum(-1)
-
-
-def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I) in nats, summed over the last dimension."""
-    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
-
-
-def gaussian_kl(mu_BD: Tensor, logvar_BD: Tensor) -> Tensor:
-    """KL(N(mu, sigma^2) || N(0, I)) in nats, [B], in closed form."""
-    return 0.5 * (mu_BD.square() + logvar_BD.exp() - 1 - logvar_BD).sum(-1)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Leave bfloat16 before any density is summed; float64 stays float64."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+def activated(
+    layer: Callable[..., nn.Module], fan_in: int, fan_out: int, activation: str, **options: int
+) -> list[nn.Module]:
+    """A layer and its activation, with `fan_out` outputs after it."""
+    gates = 2 if activation == "glu" else 1
+    return [layer(fan_in, gates * fan_out, **options), ACTIVATIONS[activation]()]

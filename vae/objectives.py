@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from vae.models import Densities
+from vae.densities import Densities, gaussian_log_prob
 
 
 class Terms(NamedTuple):
@@ -23,17 +23,29 @@ class Terms(NamedTuple):
 class ObjectiveConfig:
     """Which bound is trained on, and with how many posterior samples per image."""
 
-    kind: Literal["elbo", "iwae"] = "elbo"
+    kind: Literal["elbo", "iwae", "dreg"] = "elbo"
     samples: int = 1
     beta: float = 1.0  # weight of the rate in the ELBO's loss; never part of a bound
+    warmup_epochs: int = 0  # over which that weight rises linearly from 0 to beta
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError(f"samples is {self.samples}, must be at least 1")
+        if self.warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, must be 0 (off) or above")
         if not 0 <= self.beta < math.inf:
             raise ValueError(f"beta is {self.beta}, must be a finite number from 0")
-        if self.kind == "iwae" and self.beta != 1:
-            raise ValueError(f"beta is {self.beta}, the iwae objective has none: must be 1")
+        if self.kind != "elbo" and (self.beta != 1 or self.warmup_epochs):
+            raise ValueError(
+                f"beta is {self.beta} and warmup_epochs {self.warmup_epochs}, the {self.kind} "
+                "objective weighs no rate: must be 1 and 0"
+            )
+
+    def beta_at(self, epochs: float) -> float:
+        """The weight of the rate after so many epochs, a fraction in mid-epoch."""
+        return (
+            self.beta * min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else self.beta
+        )
 
 
 def elbo(densities: Densities, beta: float = 1.0) -> Terms:
@@ -53,13 +65,35 @@ def iwae(densities: Densities) -> Terms:
     Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519. With K = 1 it is a single-sample
     estimate of the ELBO.
     """
-    log_weights_KB = densities.px_KB + densities.pz_KB - densities.qz_KB
-    bound_B = torch.logsumexp(log_weights_KB, dim=0) - math.log(len(log_weights_KB))
+    bound_B = log_mean_weight(densities.px_KB + densities.pz_KB - densities.qz_KB)
     return Terms(-bound_B, bound_B, densities.kl_B, -densities.px_KB.mean(0))
 
 
-def terms(config: ObjectiveConfig, densities: Densities) -> Terms:
-    """The configured objective's terms."""
-    if config.kind == "iwae":
-        return iwae(densities)
-    return elbo(densities, config.beta)
+def dreg(densities: Densities) -> Terms:
+    """As `iwae`, with the doubly reparameterised gradient for the encoder.
+
+    Tucker et al. 2019, arXiv:1810.04152: the encoder learns through the samples alone, each with
+    its normalised weight squared, which keeps its gradient from drowning in noise as K grows.
+    """
+    z_KBD = densities.z_KBD
+    qz_KB = gaussian_log_prob(z_KBD, densities.mu_BD.detach(), densities.logvar_BD.detach())
+    log_weights_KB = densities.px_KB + densities.pz_KB - qz_KB
+    weights_KB = torch.softmax(log_weights_KB.detach(), dim=0)
+    if z_KBD.requires_grad:
+        z_KBD.register_hook(lambda g: g * weights_KB[..., None])  # type: ignore[no-untyped-call]
+    surrogate_B = -(weights_KB * log_weights_KB).sum(0)
+    bound_B = log_mean_weight(log_weights_KB.detach())
+    loss_B = surrogate_B - surrogate_B.detach() - bound_B  # the bound's value, this gradient
+    return Terms(loss_B, bound_B, densities.kl_B, -densities.px_KB.mean(0))
+
+
+def log_mean_weight(log_weights_KB: Tensor) -> Tensor:
+    """log 1/K sum_k w_k, [B] in nats."""
+    return torch.logsumexp(log_weights_KB, dim=0) - math.log(len(log_weights_KB))
+
+
+def terms(config: ObjectiveConfig, densities: Densities, beta: float) -> Terms:
+    """The configured objective's terms; `beta` weighs the ELBO's rate."""
+    if config.kind == "elbo":
+        return elbo(densities, beta)
+    return {"iwae": iwae, "dreg": dreg}[config.kind](densities)

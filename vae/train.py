@@ -1,6 +1,7 @@
 """One epoch of training: torch only, the same for a search trial, one process and a DDP worker."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vae.batches import Batch, Shard
+from vae.densities import Densities
 from vae.errors import UserError
-from vae.models import VAE, Densities
+from vae.models import VAE
 from vae.objectives import ObjectiveConfig, terms
 
 Forward = Callable[[Tensor, Tensor], Densities]
+STAGES = 8  # of the staged schedule
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
 
@@ -30,7 +33,7 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 128  # images in a global batch, over all workers
     learning_rate: float = 1e-3  # Adam's, at its peak
-    schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to 0 at the last step
+    schedule: Literal["constant", "cosine", "staged"] = "cosine"  # see learning_rate_at
     grad_clip: float = 0.0  # largest gradient norm; 0 leaves gradients alone
     precision: Literal["float32", "bfloat16", "float64"] = "float32"  # bfloat16: autocast
 
@@ -67,10 +70,18 @@ def new_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainSta
 
 
 def learning_rate_at(config: TrainConfig, step: int, total_steps: int) -> float:
-    """The learning rate of update `step` of `total_steps`, counted from 0."""
-    if config.schedule == "constant":
-        return config.learning_rate
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total_steps))
+    """The learning rate of update `step` of `total_steps`, counted from 0.
+
+    `cosine` falls to 0 at the last step. `staged` is that of Burda et al. 2016: 8 stages, each
+    three times as long as the one before, in which it falls from 1 to 1/10 in equal ratios.
+    """
+    progress = step / total_steps
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    if config.schedule == "staged":
+        ends = [(3 ** (stage + 1) - 1) / (3**STAGES - 1) for stage in range(STAGES)]
+        return config.learning_rate * 10 ** -(bisect_right(ends, progress) / (STAGES - 1))
+    return config.learning_rate
 
 
 def train_epoch(
@@ -92,8 +103,7 @@ def train_epoch(
     """
     losses = []
     for batch in batches:
-        rate = learning_rate_at(config, state.step, steps * config.epochs)
-        losses.append(train_step(state, forward, batch, config, objective, rate, shard))
+        losses.append(train_step(state, forward, batch, config, objective, steps, shard))
         on_step(len(losses))
     state.epoch += 1
     return torch.stack(losses).double().cpu()
@@ -105,13 +115,14 @@ def train_step(
     batch: Batch,
     config: TrainConfig,
     objective: ObjectiveConfig,
-    learning_rate: float,
+    steps: int,
     shard: Shard,
 ) -> Tensor:
-    """Make one update; return the sum of this rank's losses over the global batch size."""
+    """Make one update of an epoch of `steps`; return this rank's part of the global mean loss."""
     with autocast(config, batch.x_BCHW.device):
         densities = forward(batch.x_BCHW, batch.eps_KBD)
-    mean_loss = terms(objective, densities).loss_B.sum() / batch.global_size
+    beta = objective.beta_at(state.step / steps)
+    mean_loss = terms(objective, densities, beta).loss_B.sum() / batch.global_size
     # DDP averages gradients over ranks; shards may differ in size, so each rank's part of the
     # global mean is scaled by the number of ranks to make that average the global mean's gradient.
     (mean_loss * shard.world).backward()  # type: ignore[no-untyped-call]
@@ -122,7 +133,7 @@ def train_step(
     if config.grad_clip:
         clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate_at(config, state.step, steps * config.epochs)
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.step += 1
