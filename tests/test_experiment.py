@@ -102,7 +102,7 @@ def test_a_users_file(tmp_path: Path) -> None:
         ({"train": {"epochs": 3.0}}, "train.epochs: input should be a valid integer, given 3.0"),
         ({"train": {"epochs": True}}, "train.epochs: input should be a valid integer, given True"),
         ({"train": 3}, "train: input should be an object, given 3"),
-        ({"train": {"schedule": "cosin"}}, "'constant', 'cosine' or 'staged', given 'cosin'"),
+        ({"train": {"schedule": "cosin"}}, "'constant' or 'cosine', given 'cosin'"),
         ({"model": {"kind": "VAE"}}, "'ImprovedVAE' or 'ConvVAE', given 'VAE'"),
         ({"model": {"latent_dim": 0}}, "latent_dim is 0, must be at least 1"),
         ({"train": {"learning_rate": -1}}, "learning_rate is -1.0, must be above 0"),

@@ -1,7 +1,6 @@
 """Training: its schedule, one step, and how it stops when the loss is no number any more."""
 
 import math
-from typing import Literal
 
 import pytest
 import torch
@@ -56,25 +55,10 @@ def test_the_schedule_ends() -> None:
     assert {learning_rate_at(constant, step, 100) for step in (0, 50, 99)} == {1e-3}
 
 
-def test_the_staged_schedule() -> None:
-    """Stages of 1, 3, 9, ... epochs of 3,280; the last has a tenth of the first one's rate."""
-    config = TrainConfig(schedule="staged")
-    rates = [learning_rate_at(config, epoch, 3280) for epoch in range(3280)]
-    published = [10, 7, 5, 4, 3, 2, 1, 1]  # in 1e-4, rounded: Burda et al. 2016
-    for stage, rate in enumerate(published):
-        first, length = (3**stage - 1) // 2, 3**stage
-        assert set(rates[first : first + length]) == {rates[first]}
-        assert rates[first] == pytest.approx(rate * 1e-4, abs=0.5e-4)
-    assert len(set(rates)) == 8
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "staged", "constant"])
 @given(total=st.integers(1, 100_000), data=st.data())
-def test_every_update_moves(
-    schedule: Literal["cosine", "staged", "constant"], total: int, data: st.DataObject
-) -> None:
+def test_every_update_moves(total: int, data: st.DataObject) -> None:
     """No update has a rate of 0 or above the peak, and none is larger than the one before."""
-    config = TrainConfig(schedule=schedule)
+    config = TrainConfig()
     step = data.draw(st.integers(0, total - 1))
     rate = learning_rate_at(config, step, total)
     assert 0 < rate <= config.learning_rate

@@ -1,7 +1,6 @@
 """One epoch of training: torch only, the same for a search trial, one process and a DDP worker."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from vae.models import VAE
 from vae.objectives import ObjectiveConfig, terms
 
 Forward = Callable[[Tensor, Tensor], Densities]
-STAGES = 8  # of the staged schedule
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
 
@@ -33,7 +31,7 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 128  # images in a global batch, over all workers
     learning_rate: float = 1e-3  # Adam's, at its peak
-    schedule: Literal["constant", "cosine", "staged"] = "cosine"  # see learning_rate_at
+    schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to 0 at the last step
     grad_clip: float = 0.0  # largest gradient norm; 0 leaves gradients alone
     precision: Literal["float32", "bfloat16", "float64"] = "float32"  # bfloat16: autocast
 
@@ -70,18 +68,10 @@ def new_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainSta
 
 
 def learning_rate_at(config: TrainConfig, step: int, total_steps: int) -> float:
-    """The learning rate of update `step` of `total_steps`, counted from 0.
-
-    `cosine` falls to 0 at the last step. `staged` is that of Burda et al. 2016: 8 stages, each
-    three times as long as the one before, in which it falls from 1 to 1/10 in equal ratios.
-    """
-    progress = step / total_steps
-    if config.schedule == "cosine":
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-    if config.schedule == "staged":
-        ends = [(3 ** (stage + 1) - 1) / (3**STAGES - 1) for stage in range(STAGES)]
-        return config.learning_rate * 10 ** -(bisect_right(ends, progress) / (STAGES - 1))
-    return config.learning_rate
+    """The learning rate of update `step` of `total_steps`, counted from 0."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total_steps))
 
 
 def train_epoch(
