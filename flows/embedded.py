@@ -51,7 +51,9 @@ def run_here(
     show_progress()
     logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
     from flows.pipeline import pipeline
+    from flows.session import COMMAND_BEGAN
 
+    COMMAND_BEGAN.set(began)
     outcome = pipeline(
         experiment=None if known else experiment or DEFAULT,
         overrides=overrides,
@@ -59,7 +61,6 @@ def run_here(
         run_id=run.run_id,
         workers=workers,
         until=cast("Stage", "publish" if stage == "run" else stage),
-        began=began,
     )
     say(outcome, run.experiment.name, opened)
 

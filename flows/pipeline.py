@@ -35,7 +35,6 @@ def pipeline(
     run_id: str | None = None,
     workers: str = "auto",
     until: Stage = "publish",
-    began: float | None = None,
 ) -> dict[str, Any]:
     """Take a dataset to a published model; do only what the store does not hold yet.
 
@@ -46,9 +45,8 @@ def pipeline(
         run_id: continue this run; a new one takes its id from the flow run
         workers: training workers: auto (one per GPU), a number, or MIN:MAX
         until: the last stage to run
-        began: when the clock started, in seconds since the epoch; now if not given
     """
-    return run_stages(until, experiment, overrides, store, run_id, workers, began)
+    return run_stages(until, experiment, overrides, store, run_id, workers)
 
 
 def run_stages(
@@ -58,14 +56,13 @@ def run_stages(
     store: str | None,
     run_id: str | None,
     workers: str,
-    began: float | None = None,
 ) -> dict[str, Any]:
     """Run the stages in order up to `until`; its result, the run's id, and where W&B keeps it."""
     logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
     settings = load_experiment(experiment, overrides) if experiment else None
     opened_store = open_store(store or os.environ.get("VAE_STORE", "./store"))
     run = open_run(opened_store, run_id or id_of_flow_run(settings), settings)
-    with opened(run, Workers.parse(workers), began) as session:
+    with opened(run, Workers.parse(workers)) as session:
         for stage, task in STAGES.items():
             result: dict[str, Any] = task(session)
             if stage == until:

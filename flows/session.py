@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from vae.timing import Span, covered_s, split_line
 from vae.tracking import TrackedRun, Tracker
 
 log = logging.getLogger("vae.pipeline")
+COMMAND_BEGAN: ContextVar[float | None] = ContextVar("command_began", default=None)
+"""When the command that runs the flow started, in seconds since the epoch, if there is one."""
 
 
 @dataclass
@@ -23,7 +26,7 @@ class Session:
     run: Run
     resources: Resources
     tracker: Tracker
-    began: float = field(default_factory=time.time)
+    began: float
     times: dict[str, dict[str, float]] = field(default_factory=dict)
     tracked: dict[str, TrackedRun] = field(default_factory=dict)
 
@@ -60,11 +63,9 @@ class Session:
 
 
 @contextmanager
-def opened(run: Run, workers: Workers, began: float | None) -> Iterator[Session]:
-    """A session for one flow run: Ray is started or joined first, W&B is closed at the end.
-
-    `began`: when the clock started, in seconds since the epoch, if that was before now.
-    """
+def opened(run: Run, workers: Workers) -> Iterator[Session]:
+    """A session for one flow run: Ray is started or joined first, W&B is closed at the end."""
+    began = COMMAND_BEGAN.get() or time.time()
     directory = Path(os.environ.get("WANDB_DIR", "."))
     with joined(workers) as resources, Tracker(run.run_id, directory) as tracker:
-        yield Session(run, resources, tracker, began or time.time())
+        yield Session(run, resources, tracker, began)

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torchvision.io import encode_jpeg, write_jpeg, write_png
 
+from vae.catalogue import DATASETS, DatasetSpec
 from vae.datasets import (
-    DATASETS,
     ChecksumError,
     DataConfig,
     DatasetRef,
-    DatasetSpec,
     load,
     prepare,
     prepare_from,
@@ -191,7 +190,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from vae.datasets import DataConfig, DatasetSpec, Parsed, Split, load, prepare_from
+from vae.catalogue import DatasetSpec, Parsed
+from vae.datasets import DataConfig, Split, load, prepare_from
 from vae.store import open_store
 
 class Dying:

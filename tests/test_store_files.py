@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vae.store import TEMPORARY, Store, download_tree, open_store, upload_tree
+from vae.store import TEMPORARY, Store, open_store
 
 
 def test_upload_and_download(store: Store, tmp_path: Path) -> None:
@@ -33,21 +33,6 @@ def test_failed_transfers(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "kept").read_bytes() == b"old"
     assert not list(tmp_path.glob(f"{TEMPORARY}*"))
     assert store.list() == []
-
-
-def test_trees(store: Store, tmp_path: Path) -> None:
-    """A folder goes up and comes down as it was, twice without nesting."""
-    source = tmp_path / "source"
-    (source / "deep").mkdir(parents=True)
-    (source / "a").write_bytes(b"a")
-    (source / "deep" / "b").write_bytes(b"b")
-    for _ in range(2):
-        upload_tree(store, source, "tree")
-        download_tree(store, "tree", tmp_path / "copy")
-    assert store.list() == ["tree/a", "tree/deep/b"]
-    assert (tmp_path / "copy" / "deep" / "b").read_bytes() == b"b"
-    with pytest.raises(FileNotFoundError):
-        download_tree(store, "none", tmp_path / "copy")
 
 
 def test_an_object_is_no_folder(tmp_path: Path) -> None:

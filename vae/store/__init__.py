@@ -95,22 +95,6 @@ def check_key(key: str) -> str:
     return key
 
 
-def upload_tree(store: Store, directory: Path, prefix: str) -> None:
-    """Upload every file below `directory` to `prefix`/, each whole, in sorted order."""
-    for path in sorted(directory.rglob("*")):
-        if path.is_file():
-            store.upload(path, f"{prefix}/{path.relative_to(directory).as_posix()}")
-
-
-def download_tree(store: Store, prefix: str, directory: Path) -> None:
-    """Download every object below `prefix`/ into `directory`; raises FileNotFoundError if none."""
-    keys = store.list(prefix)
-    if not keys:
-        raise FileNotFoundError(f"nothing below {store.uri}/{prefix}")
-    for key in keys:
-        store.download(key, directory / check_key(key.removeprefix(f"{prefix}/")))
-
-
 def _file_path(uri: str) -> Path:
     parts = urlsplit(uri)
     path = unquote(parts.path)

