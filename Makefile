@@ -32,4 +32,4 @@ lock:
 		--python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock
 
 bench: setup
-	$(VENV)/bin/python -m tests.benchmarks.pipeline
+	$(VENV)/bin/python -m tests.benchmarks

@@ -1,0 +1,106 @@
+"""Training speed against the loop that people write and against the floor of the hardware.
+
+`python -m tests.benchmarks.training`, on the GPU if there is one; needs torch, torchvision, numpy
+and Pillow alone. Images are random bytes: no step's time depends on what is in them.
+"""
+
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tests.benchmarks import common_loop, floor
+from tests.benchmarks.table import lines, medians
+from vae.batches import BatchPlan, Shard
+from vae.models import ModelConfig, build_model
+from vae.objectives import ObjectiveConfig
+from vae.train import TrainConfig, new_state, train_epoch
+
+NETWORKS = {
+    "ImprovedVAE": ModelConfig(kind="ImprovedVAE", hidden=(400,), latent_dim=20),
+    "ConvVAE": ModelConfig(kind="ConvVAE", channels=(32, 64), hidden=(256,), latent_dim=20),
+}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+EPOCH = 60_000  # images, for the column of seconds
+SHAPE = (1, 28, 28)
+
+
+def engine_epoch(
+    kind: str, precision: str, images_NCHW: Tensor, batch_size: int
+) -> Callable[[], None]:
+    """One epoch of the engine, as a function to time; it ends when the device has finished."""
+    config = TrainConfig(batch_size=batch_size, precision=precision, schedule="constant")  # type: ignore[arg-type]
+    model = build_model(NETWORKS[kind], SHAPE, torch.full(SHAPE, 0.13))
+    state = new_state(model, config, images_NCHW.device)
+    plan = BatchPlan(
+        seed=0, batch_size=batch_size, samples=1, latent_dim=model.latent_dim, binarize=True
+    )
+    steps = plan.steps(len(images_NCHW))
+
+    def epoch() -> None:
+        batches = plan.epoch(images_NCHW, state.epoch, Shard())
+        arguments = (state, state.model, batches, config, ObjectiveConfig())
+        train_epoch(*arguments, steps=steps, shard=Shard())
+
+    return epoch
+
+
+def floor_epoch(
+    kind: str, precision: str, images_NCHW: Tensor, batch_size: int
+) -> Callable[[], None]:
+    """The floors of as many steps as an epoch of the images has."""
+    model = build_model(NETWORKS[kind], SHAPE).to(images_NCHW.device)
+    step = floor.step_of(model, batch_size, PRECISIONS[precision])
+    steps = -(-len(images_NCHW) // batch_size)
+
+    def epoch() -> None:
+        for _ in range(steps):
+            step()
+        if images_NCHW.is_cuda:
+            torch.cuda.synchronize()
+
+    return epoch
+
+
+def compare(kind: str, batch_size: int, n_images: int, device: torch.device) -> list[list[object]]:
+    """Rows of the table for one network and batch size: the loop, then floor and engine."""
+    images_NCHW = torch.randint(0, 256, (n_images, *SHAPE), dtype=torch.uint8).to(device)
+    contenders = {"common loop": common_loop.epoch_of(kind, images_NCHW, batch_size, device)}
+    for precision in PRECISIONS:
+        for name, make in (("floor", floor_epoch), ("engine", engine_epoch)):
+            contenders[f"{name} {precision}"] = make(kind, precision, images_NCHW, batch_size)
+    seconds = {name: s * EPOCH / n_images for name, s in medians(contenders).items()}
+    rows: list[list[object]] = []
+    for name, s in seconds.items():
+        over = s / seconds[f"floor {name.split()[1]}"] if name.startswith("engine") else ""
+        rows.append([kind, batch_size, name, s, EPOCH / s, seconds["common loop"] / s, over])
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sizes = {"ImprovedVAE": 12_800, "ConvVAE": 5_120}
+    batches = (128, 512, 4096) if device.type == "cuda" else (128, 512)
+    rows = []
+    for kind, n_images in sizes.items():
+        for batch_size in batches:
+            n = max(n_images, 4 * batch_size) * (5 if device.type == "cuda" else 1)
+            rows += compare(kind, batch_size, n, device)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}", file=sys.stderr)
+    columns = [
+        "network",
+        "batch",
+        "what",
+        "s/epoch",
+        "images/s",
+        "× loop's speed",
+        "× floor's time",
+    ]
+    print(lines(columns, rows))
+
+
+if __name__ == "__main__":
+    main()
