@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 CORE = ["densities", "models", "objectives", "batches", "train", "evaluate", "figures"]
 CORE += ["probe", "frechet", "features"]
 SERVICES = ["ray", "prefect", "wandb", "s3fs", "optuna"]

@@ -7,6 +7,7 @@ trained on grey levels with one thread on a CPU, so that a cluster's devices mak
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -63,6 +64,25 @@ def trained(
     images_NCHW: Tensor, labels_N: Tensor, shape: tuple[int, int, int], classes: int
 ) -> Classifier:
     """A classifier of uint8 images; the same images give the same weights on the same machine."""
+    with one_thread():
+        return trained_here(images_NCHW, labels_N, shape, classes)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A context without threads: sums come in one order, and small steps wait for nobody."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def trained_here(
+    images_NCHW: Tensor, labels_N: Tensor, shape: tuple[int, int, int], classes: int
+) -> Classifier:
+    """`trained` on the threads that there are: fresh weights, then Adam for all epochs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(SEED, "classifier"))
         classifier = Classifier(shape, classes)
