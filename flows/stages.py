@@ -10,7 +10,7 @@ import torch
 from flows.session import Session
 from tuning.results import best_trial
 from tuning.search import search
-from vae import checkpoint, launch
+from vae import checkpoint, launch, quality
 from vae.datasets import DatasetRef, load, prepare
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import evaluation_images, first_model
@@ -77,9 +77,13 @@ def evaluate(session: Session) -> Result:
         images = evaluation_images(torch.from_numpy(test.images), session.run.experiment)
         model = trained_model(session)
         metrics, spans = launch.evaluate(model, images, config, session.resources)
+        judged, more_spans = quality.judge(
+            model, session.run.experiment, dataset(session), session.run.store, session.resources
+        )
         history = session.needed("train")["history"]
         best = min(row["val/nelbo"] for row in history)
-        named = {"val/nelbo": best} | {f"test/{name}": value for name, value in metrics.items()}
+        test_metrics = {f"test/{name}": value for name, value in (metrics | judged).items()}
+        named = {"val/nelbo": best} | test_metrics
         session.track("evaluate").summary(named)
         log.info(
             "evaluate test: negative ELBO %.2f nats (rate %.2f, distortion %.2f), "
@@ -87,7 +91,8 @@ def evaluate(session: Session) -> Result:
             *(metrics[name] for name in ("nelbo", "rate", "distortion", "nll", "nll_samples")),
             *(metrics[name] for name in ("bits_per_dim", "active_units")),
         )
-        return {"metrics": named}, spans
+        log.info("evaluate test: %s", quality_line(judged))
+        return {"metrics": named}, spans + more_spans
 
     return session.once("evaluate", work)
 
@@ -137,6 +142,17 @@ def trained_model(session: Session) -> VAE:
     model = first_model(experiment, torch.zeros((1, *shape), dtype=torch.uint8))
     model.to(experiment.train.dtype).load_state_dict(content["model"])
     return model.float().eval()
+
+
+def quality_line(metrics: dict[str, float]) -> str:
+    """The probe and the Fréchet distances in a few words, or why there are none."""
+    if not metrics:
+        return "no labels, so neither a probe of the latents nor Fréchet distances"
+    return (
+        "a linear probe of the latents is {probe_accuracy:.2%} right, Fréchet distance "
+        "{frechet_samples:.2f} of samples, {frechet_reconstructions:.2f} of reconstructions, "
+        "{frechet_floor:.2f} of training images".format_map(metrics)
+    )
 
 
 def settings_line(overrides: dict[str, Any]) -> str:

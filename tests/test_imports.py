@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 CORE = ["densities", "models", "objectives", "batches", "train", "evaluate", "figures"]
+CORE += ["probe", "frechet", "features"]
 SERVICES = ["ray", "prefect", "wandb", "s3fs", "optuna"]
 
 

@@ -232,3 +232,16 @@ def test_time_is_split_without_a_rest(html: str) -> None:
     assert row["compute"] + row["rest"] == row["total"]
     footer = re.findall(r"<tfoot>.*?</tfoot>", html, re.S)[0]
     assert re.findall(r"number\">([\d.]+)<", footer) == ["77.5", "58.2", "19.2"]
+
+
+def test_quality_is_shown_where_it_was_measured() -> None:
+    """With labels the probe and the distances follow; runs without them keep their page."""
+    quality = {
+        "test/probe_accuracy": 0.9312,
+        "test/frechet_samples": 31.416,
+        "test/frechet_reconstructions": 7.5,
+        "test/frechet_floor": 0.256,
+    }
+    plain, judged = headlines(METRICS, 20), headlines(METRICS | quality, 20)
+    assert judged[: len(plain)] == plain
+    assert [value for _, value, _ in judged[len(plain) :]] == ["31.42", "7.50", "0.26", "93.12%"]

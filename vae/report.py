@@ -30,6 +30,16 @@ HEADLINES = {  # what it is, how its value reads, its unit
     "test/active_units": ("active units", "{value:.0f}", "of {latent_dim} latents"),
     "val/nelbo": ("negative ELBO, validation", "{value:.2f}", "nats per image, selects"),
 }
+QUALITY = {  # the same, of what is measured only where the dataset has labels
+    "test/frechet_samples": ("Fréchet distance, samples", "{value:.2f}", "to test images"),
+    "test/frechet_reconstructions": (
+        "Fréchet distance, reconstructions",
+        "{value:.2f}",
+        "to test images",
+    ),
+    "test/frechet_floor": ("Fréchet distance, training images", "{value:.2f}", "the noise floor"),
+    "test/probe_accuracy": ("linear probe of the latents", "{value:.2%}", "of test labels right"),
+}
 LATENT, RATE = "model.latent_dim", "train.learning_rate"
 
 
@@ -71,11 +81,12 @@ def render(
 
 
 def headlines(metrics: Mapping[str, float], latent_dim: int) -> list[tuple[str, str, str]]:
-    """What was measured as (label, value, unit), in the order of HEADLINES."""
+    """What was measured as (label, value, unit), in the order of HEADLINES and QUALITY."""
+    shown = HEADLINES | {name: text for name, text in QUALITY.items() if name in metrics}
     known = {"samples": metrics["test/nll_samples"], "latent_dim": latent_dim}
     return [
         (label, form.format(value=metrics[name]), unit.format(**known))
-        for name, (label, form, unit) in HEADLINES.items()
+        for name, (label, form, unit) in shown.items()
     ]
 
 
