@@ -213,7 +213,7 @@ def log_sum_weights(
 
 
 def bernoulli_log_prob_(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
-    """`vae.densities.bernoulli_log_prob` as [B, K], without a gradient, faster; destroys the logits.
+    """`bernoulli_log_prob` as [B, K], without a gradient and faster; destroys the logits.
 
     softplus(l) = l / 2 + |l| / 2 - log sigmoid(|l|). The linear part is a product of matrices, and
     as sigmoid(|l|) is at least 1/2, one logarithm serves up to 64 pixels, multiplied.

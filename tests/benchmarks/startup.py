@@ -25,7 +25,7 @@ def import_s(module: str) -> float:
 def milestones(folder: Path) -> list[tuple[str, float]]:
     """What one `vae train` reached, and when: seconds since it was started."""
     began, reached = time.time(), []
-    command = [VAE, *TRAIN, "--store", str(folder), "--run-id", "bench"]
+    command = [str(VAE), *TRAIN, "--store", str(folder), "--run-id", "bench"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
