@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.densities import bernoulli_log_prob, standard_normal_log_prob
+from vae.densities import (
+    bernoulli_log_prob,
+    bernoulli_log_prob_,
+    gaussian_kl,
+    standard_normal_log_prob,
+)
 from vae.evaluate import (
     CHUNK_IMAGES,
     EvaluationConfig,
@@ -27,15 +32,21 @@ def model_of(latent_dim: int = 2, seed: int = 0) -> VAE:
     return build_model(config, SHAPE, torch.full(SHAPE, 0.3), seed).double()
 
 
+def colour_model() -> VAE:
+    config = ModelConfig(kind="ConvVAE", latent_dim=2, hidden=(8,), channels=(2, 3))
+    return build_model(config, (3, 4, 4), torch.full((3, 4, 4), 0.3)).double()
+
+
 def images_of(n: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(2, (n, *SHAPE), dtype=torch.uint8, generator=generator)
 
 
-def bound(model: VAE, x_BCHW: Tensor, config: EvaluationConfig) -> Tensor:
-    noise = torch.Generator().manual_seed(config.seed)
+def bound(model: VAE, x_BCHW: Tensor, samples: int, block: int = 20_000, seed: int = 0) -> Tensor:
+    noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        return importance_bound(model, x_BCHW, *model.encode(x_BCHW), config, noise)
+        statistics = model.encode(x_BCHW)
+    return importance_bound(model, x_BCHW, *statistics, noise, samples=samples, block=block)
 
 
 @torch.no_grad()
@@ -66,7 +77,7 @@ def test_bound_without_latents_is_exact(samples: int, block: int) -> None:
     known_B = x_BCHW.flatten(1).sum(1) * math.log(0.3) + (1 - x_BCHW).flatten(1).sum(1) * math.log(
         0.7
     )
-    found_B = bound(model, x_BCHW, EvaluationConfig(samples=samples, block=block))
+    found_B = bound(model, x_BCHW, samples, block)
     torch.testing.assert_close(found_B, known_B, rtol=1e-6, atol=0)
 
 
@@ -74,7 +85,7 @@ def test_bound_meets_the_integral() -> None:
     """With one latent the bound for many samples is log p(x) by quadrature; for one it is below."""
     model, x_BCHW = model_of(latent_dim=1), images_of(4).double()
     exact_B = by_quadrature(model, x_BCHW)
-    many_B = bound(model, x_BCHW, EvaluationConfig(samples=20_000))
+    many_B = bound(model, x_BCHW, samples=20_000)
     assert (many_B - exact_B).abs().max() < 0.02
     sums = elbo_sums(model, x_BCHW, [0], seed=0)
     assert -sums.elbo_metrics()["nelbo"] < exact_B.mean()
@@ -83,9 +94,65 @@ def test_bound_meets_the_integral() -> None:
 def test_bound_gets_tighter() -> None:
     """Over many images more samples raise the bound, up to log p(x)."""
     model, x_BCHW = model_of(latent_dim=1), images_of(40).double()
-    means = [bound(model, x_BCHW, EvaluationConfig(samples=k)).mean().item() for k in (1, 10, 2000)]
+    means = [bound(model, x_BCHW, k).mean().item() for k in (1, 10, 2000)]
     assert means == sorted(means)
     assert means[-1] == pytest.approx(by_quadrature(model, x_BCHW).mean().item(), abs=0.02)
+
+
+@torch.no_grad()
+def test_one_sample_is_the_elbo_on_average() -> None:
+    """With K = 1 the bound's mean over noise is the ELBO: integrated over q, with the exact KL."""
+    model, x_BCHW = model_of(latent_dim=1), images_of(1).double()
+    mu_BD, logvar_BD = model.encode(x_BCHW)
+    eps_N11 = torch.linspace(-8, 8, 2_001, dtype=torch.float64)[:, None, None]
+    logits = model.decode(model.reparameterize(mu_BD, logvar_BD, eps_N11)[:, 0])[:, None]
+    density_N = standard_normal_log_prob(eps_N11).exp()[:, 0] * (16 / 2_000)
+    reconstruction = (density_N * bernoulli_log_prob(x_BCHW, logits)[:, 0]).sum()
+    elbo = reconstruction - gaussian_kl(mu_BD, logvar_BD)[0]
+    draws_N = bound(model, x_BCHW.expand(20_000, *SHAPE), samples=1)
+    assert abs(draws_N.mean() - elbo) < 4 * draws_N.std() / math.sqrt(20_000)
+
+
+@pytest.mark.parametrize("model", [model_of(), colour_model()], ids=lambda model: model.config.kind)
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_blocks_change_nothing(model: VAE, block: int) -> None:
+    """One latent vector, a part of an image, a few images or all at once: the same bound."""
+    grey_BCHW = torch.rand((9, *model.shape), generator=torch.Generator().manual_seed(1)).double()
+    at_once_B = bound(model, grey_BCHW, samples=20, block=9 * 20)
+    blocked_B = bound(model, grey_BCHW, samples=20, block=block)
+    torch.testing.assert_close(blocked_B, at_once_B, rtol=1e-12, atol=0)
+    assert not torch.equal(bound(model, grey_BCHW, samples=20, seed=1), at_once_B)
+
+
+@torch.no_grad()
+def test_bound_is_the_mean_of_the_weights() -> None:
+    """On the noise that each image draws in its turn, it is log mean p(x, z) / q(z|x)."""
+    model, seeded = colour_model(), torch.Generator().manual_seed(1)
+    x_BCHW = torch.rand((4, 3, 4, 4), generator=seeded, dtype=torch.float64)
+    noise = torch.Generator().manual_seed(0)
+    eps_BKD = torch.stack(
+        [torch.randn((20, 2), generator=noise, dtype=torch.float64) for _ in range(4)]
+    )
+    densities = model(x_BCHW, eps_BKD.transpose(0, 1))
+    log_weights_KB = densities.px_KB + densities.pz_KB - densities.qz_KB
+    expected_B = torch.logsumexp(log_weights_KB, dim=0) - math.log(20)
+    torch.testing.assert_close(bound(model, x_BCHW, samples=20, block=8), expected_B)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("pixels", [1, 49, 784, 3072])
+@pytest.mark.parametrize("scale", [0, 3, 1e4])
+def test_density_of_a_block(dtype: torch.dtype, pixels: int, scale: float) -> None:
+    """The density that takes few logarithms is the model's, grey or not, however large a logit."""
+    noise = torch.Generator().manual_seed(0)
+    grey_BP = torch.rand((3, pixels), generator=noise, dtype=dtype)
+    logits_BKP = scale * torch.randn((3, 5, pixels), generator=noise, dtype=dtype)
+    for x_BP in (grey_BP, grey_BP.round()):
+        expected_KB = bernoulli_log_prob(x_BP, logits_BKP.transpose(0, 1))
+        found_BK = bernoulli_log_prob_(x_BP, logits_BKP.clone())
+        assert found_BK.dtype == dtype
+        rounding = 4 * torch.finfo(dtype).eps * pixels * max(1, scale)
+        torch.testing.assert_close(found_BK, expected_KB.T, rtol=0, atol=rounding)
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
@@ -149,8 +216,7 @@ def test_active_units() -> None:
     assert sums.elbo_metrics()["active_units"] == 2
 
 
-@pytest.mark.parametrize("settings", [{"samples": 0}, {"block": 0}])
-def test_impossible_evaluations(settings: dict[str, int]) -> None:
-    """At least one sample and one latent vector at a time."""
-    with pytest.raises(ValueError, match="both must be at least 1"):
-        EvaluationConfig(**settings)
+def test_impossible_evaluations() -> None:
+    """At least one sample."""
+    with pytest.raises(ValueError, match="samples is 0, must be at least 1"):
+        EvaluationConfig(samples=0)

@@ -2,6 +2,8 @@
 
 An evaluation split is cut into fixed chunks, and noise is keyed by chunk, so the result depends
 neither on the number of workers nor on which of them took which chunk.
+
+Beside the shape suffixes of `vae.models`, P are the pixels of an image, C * H * W.
 """
 
 import math
@@ -12,11 +14,12 @@ import torch
 from torch import Tensor
 
 from vae.batches import seed_of
-from vae.densities import bernoulli_log_prob, standard_normal_log_prob
+from vae.densities import bernoulli_log_prob_, gaussian_kl, standard_normal_log_prob
 from vae.models import VAE
-from vae.objectives import elbo
 
 CHUNK_IMAGES = 250
+CPU_BLOCK_BYTES = 2**21  # logits decoded at once: the second-level cache of one core
+DEVICE_BLOCK_BYTES = 2**27  # enough to keep a GPU busy
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if Var over x of E[z|x] exceeds it
 
 
@@ -25,14 +28,11 @@ class EvaluationConfig:
     """How the test split is judged."""
 
     samples: int = 500  # K of the importance-weighted bound on log p(x)
-    block: int = 2048  # latent vectors decoded at once: fill the cache or the device
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.block < 1:
-            raise ValueError(
-                f"samples is {self.samples} and block {self.block}, both must be at least 1"
-            )
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}, must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,10 @@ def likelihood_sums(
     """As `elbo_sums`, with the K-sample importance-weighted bound on log p(x) as well."""
 
     def log_px(x_BCHW: Tensor, mu_BD: Tensor, logvar_BD: Tensor, noise: torch.Generator) -> float:
-        bound_B = importance_bound(model, x_BCHW, mu_BD, logvar_BD, config, noise)
+        n_latents = block_latents(x_BCHW)
+        bound_B = importance_bound(
+            model, x_BCHW, mu_BD, logvar_BD, noise, samples=config.samples, block=n_latents
+        )
         return float(bound_B.double().sum())
 
     return total(model, images_NCHW, indices, config.seed, log_px)
@@ -133,15 +136,15 @@ def total(
     for index in indices:
         noise.manual_seed(seed_of(seed, "evaluate", index))
         x_BCHW = images_NCHW[index * CHUNK_IMAGES :][:CHUNK_IMAGES].to(at.device, at.dtype)
-        eps_KBD = torch.randn(
-            (1, len(x_BCHW), model.latent_dim), generator=noise, device=at.device, dtype=at.dtype
-        )
-        terms = elbo(model(x_BCHW, eps_KBD))
         mu_BD, logvar_BD = model.encode(x_BCHW)
+        eps_BD = torch.empty_like(mu_BD).normal_(generator=noise)
+        logits = model.decode(model.reparameterize(mu_BD, logvar_BD, eps_BD))
         sums += Sums(
             len(x_BCHW),
-            float(terms.distortion_B.double().sum()),
-            float(terms.rate_B.double().sum()),
+            -float(
+                bernoulli_log_prob_(x_BCHW.flatten(1), logits.flatten(1)[:, None]).double().sum()
+            ),
+            float(gaussian_kl(mu_BD, logvar_BD).double().sum()),
             log_px(x_BCHW, mu_BD, logvar_BD, noise),
             mu_BD.double().sum(0).cpu(),
             mu_BD.double().square().sum(0).cpu(),
@@ -149,31 +152,63 @@ def total(
     return sums
 
 
+def block_latents(x_BCHW: Tensor) -> int:
+    """How many latent vectors to decode at once: their logits fill a core's cache, or a device."""
+    size_bytes = CPU_BLOCK_BYTES if x_BCHW.device.type == "cpu" else DEVICE_BLOCK_BYTES
+    return max(1, size_bytes // (x_BCHW[0].numel() * x_BCHW.element_size()))
+
+
+@torch.no_grad()
 def importance_bound(
     model: VAE,
     x_BCHW: Tensor,
     mu_BD: Tensor,
     logvar_BD: Tensor,
-    config: EvaluationConfig,
     noise: torch.Generator,
+    *,
+    samples: int,
+    block: int,
 ) -> Tensor:
     """log 1/K sum_k p(x, z_k) / q(z_k|x), [B] in nats (Burda et al. 2016, arXiv:1509.00519).
 
-    The encoder has run once per image; the decoder runs in blocks of about `config.block` latent
-    vectors, and the logsumexp is streamed, so memory does not grow with K.
+    `mu_BD`, `logvar_BD`: what the encoder made of the images, once. The decoder takes `block`
+    latent vectors at a time, of as few images as fill it, which changes no more than rounding:
+    every image draws its K * D numbers from `noise` in its turn. These, and no logits beyond a
+    block, are kept.
     """
-    log_sum_B = torch.full_like(mu_BD[:, 0], -math.inf)
-    at_once = max(1, config.block // len(x_BCHW))
-    for start in range(0, config.samples, at_once):
-        k = min(at_once, config.samples - start)
-        eps_KBD = torch.randn(
-            (k, *mu_BD.shape), generator=noise, device=mu_BD.device, dtype=mu_BD.dtype
-        )
-        z_KBD = model.reparameterize(mu_BD, logvar_BD, eps_KBD)
-        logits = model.decode(z_KBD.flatten(0, 1)).view(*z_KBD.shape[:2], *model.shape)
-        log_qz_KB = standard_normal_log_prob(eps_KBD) - 0.5 * logvar_BD.sum(-1)
-        log_weights_KB = (
-            bernoulli_log_prob(x_BCHW, logits) + standard_normal_log_prob(z_KBD) - log_qz_KB
-        )
-        log_sum_B = torch.logaddexp(log_sum_B, torch.logsumexp(log_weights_KB, dim=0))
-    return log_sum_B - math.log(config.samples)
+    at_once = max(1, block // samples)
+    each = (x_BCHW.flatten(1), mu_BD[:, None], logvar_BD[:, None])
+    parts = zip(*(torch.split(whole, at_once) for whole in each), strict=True)
+    sums = [
+        log_sum_weights(model, x_BP, mu_B1D, logvar_B1D, noise, samples, block)
+        for x_BP, mu_B1D, logvar_B1D in parts
+    ]
+    return torch.cat(sums) - math.log(samples)
+
+
+def log_sum_weights(
+    model: VAE,
+    x_BP: Tensor,
+    mu_B1D: Tensor,
+    logvar_B1D: Tensor,
+    noise: torch.Generator,
+    samples: int,
+    block: int,
+) -> Tensor:
+    """log sum_k p(x, z_k) / q(z_k|x), [B] in nats, for a few images at once."""
+    n_images, _, latent_dim = mu_B1D.shape
+    eps_BKD = mu_B1D.new_empty((n_images, samples, latent_dim))
+    for eps_KD in eps_BKD:
+        eps_KD.normal_(generator=noise)
+    z_BKD = model.reparameterize(mu_B1D, logvar_B1D, eps_BKD)
+    log_qz_BK = standard_normal_log_prob(eps_BKD) - 0.5 * logvar_B1D.sum(-1)
+    log_ratio_BK = standard_normal_log_prob(z_BKD) - log_qz_BK
+    n_blocks = -(-samples * n_images // block)
+    log_sum_B = torch.full_like(log_ratio_BK[:, 0], -math.inf)
+    for z_BkD, log_ratio_Bk in zip(
+        z_BKD.chunk(n_blocks, dim=1), log_ratio_BK.chunk(n_blocks, dim=1), strict=True
+    ):
+        logits = model.decode(z_BkD.flatten(0, 1))
+        log_px_Bk = bernoulli_log_prob_(x_BP, logits.reshape(*log_ratio_Bk.shape, -1))
+        log_sum_B = torch.logaddexp(log_sum_B, torch.logsumexp(log_px_Bk + log_ratio_Bk, dim=1))
+    return log_sum_B
