@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.densities import bernoulli_log_prob, gaussian_kl, standard_normal_log_prob
+from vae.densities import (
+    bernoulli_log_prob,
+    bernoulli_log_prob_,
+    gaussian_kl,
+    standard_normal_log_prob,
+)
 from vae.evaluate import (
     CHUNK_IMAGES,
     EvaluationConfig,
@@ -28,9 +33,9 @@ def model_of(latent_dim: int = 2, seed: int = 0) -> VAE:
     return build_model(config, SHAPE, torch.full(SHAPE, 0.3), seed).double()
 
 
-def conv_model() -> VAE:
+def colour_model() -> VAE:
     config = ModelConfig(kind="ConvVAE", latent_dim=2, hidden=(8,), channels=(2, 3))
-    return build_model(config, SHAPE, torch.full(SHAPE, 0.3)).double()
+    return build_model(config, (3, 4, 4), torch.full((3, 4, 4), 0.3)).double()
 
 
 def images_of(n: int) -> Tensor:
@@ -109,15 +114,30 @@ def test_one_sample_is_the_elbo_on_average() -> None:
     assert abs(draws_N.mean() - elbo) < 4 * draws_N.std() / math.sqrt(20_000)
 
 
-@pytest.mark.parametrize("model", [model_of(), conv_model()], ids=lambda model: model.config.kind)
+@pytest.mark.parametrize("model", [model_of(), colour_model()], ids=lambda model: model.config.kind)
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_blocks_change_nothing(model: VAE, block: int) -> None:
     """One latent vector, a part of an image, a few images or all at once: the same bound."""
-    grey_BCHW = torch.rand((9, *SHAPE), generator=torch.Generator().manual_seed(1)).double()
+    grey_BCHW = torch.rand((9, *model.shape), generator=torch.Generator().manual_seed(1)).double()
     at_once_B = bound(model, grey_BCHW, samples=20, block=9 * 20)
     blocked_B = bound(model, grey_BCHW, samples=20, block=block)
     torch.testing.assert_close(blocked_B, at_once_B, rtol=1e-12, atol=0)
     assert not torch.equal(bound(model, grey_BCHW, samples=20, seed=1), at_once_B)
+
+
+@torch.no_grad()
+def test_bound_is_the_mean_of_the_weights() -> None:
+    """On the noise that each image draws in its turn, it is log mean p(x, z) / q(z|x)."""
+    model, seeded = colour_model(), torch.Generator().manual_seed(1)
+    x_BCHW = torch.rand((4, 3, 4, 4), generator=seeded, dtype=torch.float64)
+    noise = torch.Generator().manual_seed(0)
+    eps_BKD = torch.stack(
+        [torch.randn((20, 2), generator=noise, dtype=torch.float64) for _ in range(4)]
+    )
+    densities = model(x_BCHW, eps_BKD.transpose(0, 1))
+    log_weights_KB = densities.px_KB + densities.pz_KB - densities.qz_KB
+    expected_B = torch.logsumexp(log_weights_KB, dim=0) - math.log(20)
+    torch.testing.assert_close(bound(model, x_BCHW, samples=20, block=8), expected_B)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

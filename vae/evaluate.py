@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.batches import seed_of
-from vae.densities import bernoulli_log_prob, gaussian_kl, standard_normal_log_prob
+from vae.densities import bernoulli_log_prob_, gaussian_kl, standard_normal_log_prob
 from vae.models import VAE
 
 CHUNK_IMAGES = 250
@@ -141,7 +141,9 @@ def total(
         logits = model.decode(model.reparameterize(mu_BD, logvar_BD, eps_BD))
         sums += Sums(
             len(x_BCHW),
-            -float(bernoulli_log_prob(x_BCHW, logits[None]).double().sum()),
+            -float(
+                bernoulli_log_prob_(x_BCHW.flatten(1), logits.flatten(1)[:, None]).double().sum()
+            ),
             float(gaussian_kl(mu_BD, logvar_BD).double().sum()),
             log_px(x_BCHW, mu_BD, logvar_BD, noise),
             mu_BD.double().sum(0).cpu(),
@@ -207,20 +209,6 @@ def log_sum_weights(
         z_BKD.chunk(n_blocks, dim=1), log_ratio_BK.chunk(n_blocks, dim=1), strict=True
     ):
         logits = model.decode(z_BkD.flatten(0, 1))
-        log_px_Bk = bernoulli_log_prob_(x_BP, logits.view(*log_ratio_Bk.shape, -1))
+        log_px_Bk = bernoulli_log_prob_(x_BP, logits.reshape(*log_ratio_Bk.shape, -1))
         log_sum_B = torch.logaddexp(log_sum_B, torch.logsumexp(log_px_Bk + log_ratio_Bk, dim=1))
     return log_sum_B
-
-
-def bernoulli_log_prob_(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
-    """`bernoulli_log_prob` as [B, K], without a gradient and faster; destroys the logits.
-
-    softplus(l) = l / 2 + |l| / 2 - log sigmoid(|l|). The linear part is a product of matrices, and
-    as sigmoid(|l|) is at least 1/2, one logarithm serves up to 64 pixels, multiplied.
-    """
-    log_px_BK = torch.bmm(logits_BKP, (x_BP - 0.5)[:, :, None])[:, :, 0]
-    magnitude_BKP = logits_BKP.abs_()
-    log_px_BK -= 0.5 * magnitude_BKP.sum(-1)
-    together = math.gcd(x_BP.shape[1], 64)
-    factors = magnitude_BKP.sigmoid_().view(*log_px_BK.shape, together, -1).prod(-2)
-    return log_px_BK + factors.log_().sum(-1)
