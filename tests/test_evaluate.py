@@ -16,7 +16,6 @@ from vae.evaluate import (
     CHUNK_IMAGES,
     EvaluationConfig,
     Sums,
-    bernoulli_log_prob_,
     chunks,
     elbo_sums,
     importance_bound,
