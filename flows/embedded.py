@@ -2,7 +2,10 @@
 
 import logging
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from vae.cluster import Workers, check_local
@@ -50,19 +53,49 @@ def run_here(
         os.environ.setdefault(name, value)
     show_progress()
     logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
-    from flows.pipeline import pipeline
-    from flows.session import COMMAND_BEGAN
+    with stoppable(f"vae {stage} --run-id {run.run_id} --store {opened.uri}"):
+        from flows.pipeline import pipeline
+        from flows.server import OwnServer
+        from flows.session import COMMAND_BEGAN
 
-    COMMAND_BEGAN.set(began)
-    outcome = pipeline(
-        experiment=None if known else experiment or DEFAULT,
-        overrides=overrides,
-        store=opened.uri,
-        run_id=run.run_id,
-        workers=workers,
-        until=cast("Stage", "publish" if stage == "run" else stage),
-    )
+        OwnServer()
+        COMMAND_BEGAN.set(began)
+        outcome = pipeline(
+            experiment=None if known else experiment or DEFAULT,
+            overrides=overrides,
+            store=opened.uri,
+            run_id=run.run_id,
+            workers=workers,
+            until=cast("Stage", "publish" if stage == "run" else stage),
+        )
     say(outcome, run.experiment.name, opened)
+
+
+@contextmanager
+def stoppable(command: str) -> Iterator[None]:
+    """A context that Ctrl-C and SIGTERM end in order, then the process, with status 130 or 143.
+
+    `command` is what goes on from there. Everything unwinds first, so that no process stays
+    behind. While a flow runs, Prefect takes SIGTERM, and passes it on to the handler set here.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except BaseException:
+        if not received:
+            raise
+        name = signal.Signals(received[0]).name
+        print(f"vae: stopped by {name}, continue with: {command}", file=sys.stderr)
+        sys.exit(128 + received[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show_progress() -> None:

@@ -22,7 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tuning.results import Trial
 from tuning.space import domains
-from vae.cluster import Resources, preserved_signals
+from vae.cluster import Resources, interruptible
 from vae.datasets import DatasetRef, load
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import Fit, Row
@@ -79,8 +79,8 @@ def run_trials(
     config, experiment = run.experiment.search, run.experiment
     train, val = (load(dataset, run.store, split).images for split in ("train", "val"))
     device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
-    with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch, preserved_signals():
-        tune.Tuner(
+    with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch:
+        tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(trial, settings=experiment.to_dict(), train=train, val=val),
                 device,
@@ -102,7 +102,8 @@ def run_trials(
             run_config=tune.RunConfig(
                 name=run.run_id, storage_path=scratch, verbose=0, callbacks=[recorder]
             ),
-        ).fit()
+        )
+        interruptible(tuner.fit)
 
 
 def trial(

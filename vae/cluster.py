@@ -1,20 +1,23 @@
 """One Ray session for a whole flow: joined or started, and the process left as it was found."""
 
+import contextvars
 import logging
 import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from vae.errors import UserError
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
 CPU_WORKERS = 2  # what "auto" means without a GPU: the smallest number that is really distributed
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+HANDLED = (signal.SIGINT, signal.SIGTERM)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def joined(workers: Workers) -> Iterator[Resources]:
     """
     import ray
 
-    # From the main thread, and with the signal handlers put back: Ray's would replace the one by
-    # which Prefect acknowledges that a run was cancelled.
+    # From the main thread, and with the signal handlers put back at once: Ray's would replace the
+    # one by which Prefect acknowledges that a run was cancelled.
     address = os.environ.get("RAY_ADDRESS")
     local = {"num_cpus": local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
     with preserved_signals():
@@ -109,17 +112,17 @@ def joined(workers: Workers) -> Iterator[Resources]:
         except ConnectionError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
-        try:
-            total = ray.cluster_resources()
-            cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
-            yield Resources(cpus, gpus, workers).check()
-        finally:
-            ray.shutdown()
+    try:
+        total = ray.cluster_resources()
+        cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+        yield Resources(cpus, gpus, workers).check()
+    finally:
+        ray.shutdown()
 
 
 @contextmanager
 def preserved_signals() -> Iterator[None]:
-    """Put signal handlers back after Ray, which replaces them and never restores them."""
+    """Put signal handlers back after Ray, which replaces them and never does so itself."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -129,3 +132,23 @@ def preserved_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interruptible(work: Callable[[], T]) -> T:
+    """What `work` returns, from a thread of its own, while this one waits where signals are heard.
+
+    Whatever blocks in Ray is called through this: a signal handler that raises inside one of Ray's
+    calls is not heard, and Ray Train and Tune replace the handlers that they find. If a handler
+    raises here, `work` is left to end with the Ray session.
+    """
+    answer: Future[T] = Future()
+    context = contextvars.copy_context()  # of the flow run: what `work` logs belongs to it
+
+    def answered() -> None:
+        try:
+            answer.set_result(context.run(work))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=answered, name="interruptible", daemon=True).start()
+    return answer.result()

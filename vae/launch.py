@@ -2,6 +2,7 @@
 
 import contextvars
 import copy
+import logging
 import secrets
 import threading
 import time
@@ -13,10 +14,11 @@ import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
 from vae.checkpoint import History
-from vae.cluster import Resources, preserved_signals
+from vae.cluster import Resources, interruptible
 from vae.datasets import DatasetRef
 from vae.evaluate import EvaluationConfig, Sums, chunks, likelihood_sums
 from vae.experiment import Experiment
@@ -43,7 +45,9 @@ def fit(
     Blocks, and calls `on_event` in this process for every epoch, heartbeat and resume. Raises
     UserError if training diverged, RuntimeError led by the worker's own message if it failed.
     """
-    events = Queue(actor_options={"num_cpus": 0})
+    # On this process's node, or the loss of another one would take the queue with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     # Ray's own bookkeeping needs a folder that every node can write; it is ours to delete, because
     # what resumes a run are the checkpoints in the store.
     scratch = f"{run.prefix}/ray/{secrets.token_hex(4)}"
@@ -102,12 +106,19 @@ class Follower(threading.Thread):
             last_look = self.over.is_set()
             try:
                 for event in self.events.get_nowait_batch(self.events.qsize()):
-                    self.on_event(event)
+                    self.tell(event)
             except Empty:
                 pass
             if last_look:
                 return
             self.over.wait(POLL_S)
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on; a worker's warning is logged here, where people look."""
+        if "warning" in event:
+            logging.getLogger(event["logger"]).warning("%s", event["warning"])
+        else:
+            self.on_event(event)
 
     def __enter__(self) -> None:
         self.start()
@@ -122,8 +133,8 @@ def followed(
 ) -> dict[str, Any]:
     """Run the trainer, passing its events on as they come; rank 0's answer."""
     try:
-        with preserved_signals(), Follower(events, on_event):
-            result = trainer.fit()
+        with Follower(events, on_event):
+            result = interruptible(trainer.fit)
     except TrainingFailedError as error:
         raise RuntimeError(f"training failed: {first_failure(error)}") from error
     answer: dict[str, Any] = result.return_value
@@ -149,7 +160,8 @@ def evaluate(
     task = ray.remote(num_cpus=1, num_gpus=int(resources.use_gpu))(shard_sums)
     n_chunks, n_shards = chunks(len(images_NCHW)), min(resources.slots, chunks(len(images_NCHW)))
     shards = [range(rank, n_chunks, n_shards) for rank in range(n_shards)]
-    answers = ray.get([task.remote(weights, images, shard, config) for shard in shards])
+    parts = [task.remote(weights, images, shard, config) for shard in shards]
+    answers = interruptible(lambda: ray.get(parts))
     sums = sum((sums for sums, _ in answers), Sums.zero(model.latent_dim))
     pixels = images_NCHW[0].numel()
     return sums.metrics(config, pixels), [span for _, span in answers]

@@ -1,5 +1,6 @@
 """What every Ray Train worker runs: resume, then train, validate and save, epoch by epoch."""
 
+import logging
 import time
 from typing import Any
 
@@ -7,6 +8,7 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
+from ray.util.queue import Queue
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -27,13 +29,26 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Train to the last epoch. Ray runs it on every rank; rank 0's answer becomes the result.
 
     `settings` is plain data: experiment, dataset, store, where checkpoints go in it, and the queue
-    that takes rank 0's events. A diverged training is an answer, not an exception, because Ray
-    would start the workers again to fail the same way.
+    that takes rank 0's events and every rank's warnings. A diverged training is an answer, not an
+    exception, because Ray would start the workers again to fail the same way.
     """
+    logging.getLogger("vae").addHandler(Warnings(settings["events"]))
     try:
         return {"history": Worker(settings).run()}
     except DivergedError as error:
         return {"diverged": str(error)}
+
+
+class Warnings(logging.Handler):
+    """Sends this process's warnings to the driver: what a worker logs is in a file of Ray's."""
+
+    def __init__(self, events: Queue) -> None:
+        super().__init__(logging.WARNING)
+        self.events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the message and the name of its logger."""
+        self.events.put({"warning": record.getMessage(), "logger": record.name})
 
 
 class Worker:

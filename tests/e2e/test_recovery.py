@@ -1,0 +1,131 @@
+"""Killed and stopped in mid-training, on real Ray workers: the weights are the same in the end."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.distributed import spawned
+from tests.e2e.command import Started, descendants, named, vae
+from vae import checkpoint
+from vae.batches import Shard
+from vae.checkpoint import saved
+from vae.datasets import DatasetRef, load
+from vae.fit import Fit
+from vae.runs import open_run
+from vae.store import Store, open_store
+
+EPOCHS = 40
+CHECKPOINTS = "runs/killed/checkpoints"
+SETTINGS = ("search.trials=0", f"train.epochs={EPOCHS}", "train.precision=float64")
+Weights = dict[str, Tensor]
+
+
+@pytest.mark.usefixtures("quiet_home")
+def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker is killed, then everything; then Ctrl-C, then fewer workers: the same weights.
+
+    They are the same bits as long as two workers train them, and within 1e-8 where one goes on.
+    """
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    store, go_on = open_store(str(tmp_path / "store")), ("train", "--run-id", "killed")
+    here = ("--store", store.uri)
+
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    begun = Started(
+        *go_on, *here, "--experiment", "tiny", *settings, "--workers", "1:2", cwd=tmp_path
+    )
+    newest = kill_a_worker_then_all(begun, store)
+    store.put(newest.key, store.read(newest.key)[:-1])
+
+    resumed = Started(*go_on, *here, "--workers", "2", cwd=tmp_path)
+    resumed.until(lambda: f"resumed after epoch {newest.epoch - 1} of" in resumed.output)
+    assert f"{newest.key} is corrupt" in resumed.output
+    resumed.until(lambda: saved(store, CHECKPOINTS)[0].epoch > newest.epoch)
+    interrupt(resumed)
+    assert f"continue with: vae train --run-id killed --store {store.uri}\n" in resumed.output
+
+    straight = spawned(2, train_straight_on, store.uri)[0]
+    stopped = newest_content(store)
+    torch.testing.assert_close(stopped["model"], straight[stopped["epoch"] - 1], rtol=0, atol=0)
+
+    done = vae(*go_on, *here, "--workers", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"resumed after epoch {stopped['epoch']} of" in done.stdout
+    assert [row["epoch"] for row in history(store)] == list(range(1, EPOCHS + 1))
+    torch.testing.assert_close(newest_content(store)["model"], straight[-1], rtol=1e-8, atol=1e-10)
+
+
+def kill_a_worker_then_all(training: Started, store: Store) -> checkpoint.Saved:
+    """SIGKILL one worker, and once the others go on, at any moment, everything; what was saved."""
+    training.until(lambda: saved(store, CHECKPOINTS))
+    workers = [
+        pid
+        for pid in descendants(training.process.pid)
+        if named(pid).startswith("ray::RayTrainWorker")
+    ]
+    assert len(workers) == 2
+    os.kill(random.choice(workers), signal.SIGKILL)
+    training.until(lambda: "resumed after epoch" in training.output)
+    training.until(lambda: len(saved(store, CHECKPOINTS)) > 1)
+    time.sleep(random.uniform(0, 1))
+    training.kill_all()
+    assert not store.exists("runs/killed/train.json")
+    return saved(store, CHECKPOINTS)[0]
+
+
+def interrupt(training: Started) -> None:
+    """Press Ctrl-C: it ends in one line and leaves no process behind."""
+    processes = descendants(training.process.pid)
+    assert training.stop(signal.SIGINT) == 130
+    lines = training.output.splitlines()
+    assert lines[-1].startswith("vae: stopped by SIGINT")
+    assert "Traceback" not in training.output
+    deadline = time.monotonic() + 20
+    while left := [name for pid in processes if (name := named(pid))]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def train_straight_on(rank: int, world: int, uri: str) -> list[Weights]:
+    """The weights after each epoch of the same run without Ray or interruption. Collective."""
+    store = open_store(uri)
+    ref = DatasetRef.from_json(json.loads(store.read("runs/killed/data.json"))["dataset"])
+    train, val = (torch.from_numpy(load(ref, store, split).images) for split in ("train", "val"))
+
+    def reduced(x: Tensor) -> Tensor:
+        dist.all_reduce(x)
+        return x
+
+    experiment = open_run(store, "killed").experiment
+    fit = Fit(experiment, train, val, torch.device("cpu"), Shard(rank, world), reduced)
+    model, forward = fit.state.model, DistributedDataParallel(fit.state.model)
+    weights = []
+    for _ in range(experiment.train.epochs):
+        fit.epoch(forward, lambda step: None)
+        weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    return weights
+
+
+def newest_content(store: Store) -> dict[str, Any]:
+    """What the newest checkpoint holds."""
+    content = checkpoint.latest(store, CHECKPOINTS)
+    assert content
+    return content
+
+
+def history(store: Store) -> list[dict[str, float]]:
+    """What the training recorded of every epoch."""
+    rows: list[dict[str, float]] = json.loads(store.read("runs/killed/train.json"))["history"]
+    return rows
