@@ -7,6 +7,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from tests.prefect_server import PrefectServer
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 DEADLINE_S = 300.0  # one run takes about 40 s on two cores
-INTERVAL_S = 60  # what is due while a run is at work is cancelled
-TINY = {"search.trials": 0, "train.epochs": 1}  # what is tested is who starts the run
+FIRST_DUE_S, INTERVAL_S = 45, 60  # what is due while a run is at work is cancelled
+TINY = {"search.epochs": 1, "train.epochs": 1}  # what is tested is who starts the run
 
 
 @pytest.fixture
@@ -31,34 +32,24 @@ def environment(prefect_server: PrefectServer, s3_uri: str, tmp_path: Path) -> d
 
 
 @pytest.fixture
-def serve(
-    environment: dict[str, str], tmp_path: Path
-) -> Iterator[Callable[[list[Any]], "subprocess.Popen[bytes]"]]:
-    """Start `vae serve` with one deployment, `pipeline/nightly`; stopped at the end."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(schedules: list[Any]) -> subprocess.Popen[bytes]:
-        file = write_deployment(tmp_path, environment["VAE_STORE"], schedules)
-        with (tmp_path / "serve.log").open("ab") as log:
-            command = [str(SCRIPTS / "vae"), "serve", "--file", str(file)]
-            process = subprocess.Popen(
-                command, env=environment, cwd=tmp_path, stdout=log, stderr=log
-            )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        stop(process)
+def served(environment: dict[str, str], tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """`vae serve` with one deployment, `pipeline/nightly`, on a schedule that is due soon."""
+    file = write_deployment(tmp_path, environment["VAE_STORE"])
+    with (tmp_path / "serve.log").open("wb") as log:
+        command = [str(SCRIPTS / "vae"), "serve", "--file", str(file)]
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
+    yield process
+    stop(process)
 
 
-def write_deployment(directory: Path, store: str, schedules: list[Any]) -> Path:
+def write_deployment(directory: Path, store: str) -> Path:
     """A prefect.yaml of the shape of the shipped one."""
+    first_due = datetime.now(UTC) + timedelta(seconds=FIRST_DUE_S)
     deployment = {
         "name": "nightly",
         "entrypoint": "flows.pipeline.pipeline",
-        "parameters": {"experiment": "tiny", "overrides": TINY, "store": store},
-        "schedules": schedules,
+        "parameters": {"experiment": "tiny", "overrides": TINY, "store": store, "workers": "1"},
+        "schedules": [{"interval": INTERVAL_S, "anchor_date": first_due.isoformat()}],
         "concurrency_limit": {"limit": 1, "collision_strategy": "CANCEL_NEW"},
         "work_pool": {"name": "default"},
     }
@@ -80,25 +71,20 @@ def stop(process: "subprocess.Popen[bytes]") -> int:
 
 def test_runs_triggered_by_hand_and_by_schedule_publish(
     prefect_server: PrefectServer,
-    serve: Callable[[list[Any]], "subprocess.Popen[bytes]"],
+    served: "subprocess.Popen[bytes]",
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
     """A deployed run by hand and a scheduled one each publish a version that pulls and verifies."""
     api = httpx.Client(base_url=prefect_server.url, trust_env=False, timeout=30)
-    server = serve([])
-    deployment = until(server, tmp_path, lambda: find_deployment(api))
+    deployment = until(served, tmp_path, lambda: find_deployment(api))
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     assert deployment["global_concurrency_limit"]["limit"] == 1
     assert deployment["work_pool_name"] is None
     command(environment, "prefect", "deployment", "run", "pipeline/nightly")
-    until(server, tmp_path, lambda: completed(api, 1))
-    assert stop(server) == 0
-
-    scheduled = serve([{"interval": INTERVAL_S}])
-    runs = until(scheduled, tmp_path, lambda: completed(api, 2))
-    stop(scheduled)
+    runs = until(served, tmp_path, lambda: completed(api, 2))
     assert sorted(run["auto_scheduled"] for run in runs) == [False, True]
+    assert stop(served) == 0
     assert find_deployment(api)["paused"], "nothing serves the schedule any more"
     api.close()
 
