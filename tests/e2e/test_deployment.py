@@ -18,7 +18,7 @@ from tests.prefect_server import PrefectServer
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 DEADLINE_S = 300.0  # one run takes about 40 s on two cores
-INTERVAL_S = 15  # what is due while a run is at work is cancelled
+INTERVAL_S = 15  # until the first run; what is due while one is at work is cancelled
 TINY = {"search.trials": 0, "train.epochs": 1}  # what is tested is who starts the run
 
 
@@ -27,7 +27,7 @@ def environment(prefect_server: PrefectServer, s3_uri: str, tmp_path: Path) -> d
     """What a person would export to use both servers, and nothing of Prefect's from outside."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     offline = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "VAE_STORE": s3_uri}
-    impatient = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    impatient = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}  # seconds; ten is a person's pace
     return inherited | offline | impatient | prefect_server.env
 
 
