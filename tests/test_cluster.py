@@ -1,10 +1,16 @@
-"""How many workers: what a user may ask for, and what a cluster can give."""
+"""How many workers a user may ask for and a cluster can give; work that signals interrupt."""
+
+import contextvars
+import os
+import signal
+import threading
+from types import FrameType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.cluster import CPU_WORKERS, Resources, Workers
+from vae.cluster import CPU_WORKERS, Resources, Workers, interruptible
 from vae.errors import UserError
 
 
@@ -58,3 +64,34 @@ def test_more_than_there_is(gpus: int, workers: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Resources(8, gpus, Workers.parse(workers)).check()
     assert Resources(8, gpus, Workers.parse("1:100")).check().num_workers == (1, 100)
+
+
+def test_what_work_returns_and_raises() -> None:
+    """Work on its own thread answers as if it were called, and sees the caller's context."""
+    flow = contextvars.ContextVar("flow", default="none")
+    flow.set("pipeline")
+    assert interruptible(threading.current_thread) is not threading.current_thread()
+    assert interruptible(flow.get) == "pipeline"
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0)
+
+
+def test_a_signal_is_heard_while_work_blocks() -> None:
+    """What a signal handler raises reaches the caller, although the work would never end."""
+
+    class CancelledError(Exception):
+        pass
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        raise CancelledError
+
+    before = signal.signal(signal.SIGUSR2, cancel)
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR2))
+    forever = threading.Event()
+    try:
+        timer.start()
+        with pytest.raises(CancelledError):
+            interruptible(forever.wait)
+    finally:
+        forever.set()
+        signal.signal(signal.SIGUSR2, before)

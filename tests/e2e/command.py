@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 VAE = Path(sys.executable).with_name("vae")
@@ -46,23 +47,27 @@ class Started:
         os.killpg(self.process.pid, number)
         return self.process.wait(DEADLINE_S)
 
-    def kill_all(self) -> None:
-        """SIGKILL it and everything that it started."""
-        for pid in [self.process.pid, *descendants(self.process.pid)]:
-            os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-
 
 def descendants(pid: int) -> list[int]:
     """The processes that a process started, and those that they did."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    children = [int(child) for task in tasks for child in task.read_text().split()]
-    return children + [pid for child in children for pid in descendants(child)]
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+            children = [int(child) for child in task.read_text().split()]
+            found += children + [one for child in children for one in descendants(child)]
+    return found
 
 
 def named(pid: int) -> str:
     """What a process calls itself; nothing if it has ended."""
-    try:
+    with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except FileNotFoundError:
-        return ""
+    return ""
+
+
+def wait_for_end(pids: list[int]) -> None:
+    """Until the processes have ended; fails with their names after half a minute."""
+    deadline = time.monotonic() + 30
+    while left := [name for pid in pids if (name := named(pid))]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)

@@ -28,7 +28,8 @@ def environment(prefect_server: PrefectServer, s3_uri: str, tmp_path: Path) -> d
     """What a person would export to use both servers, and nothing of Prefect's from outside."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     offline = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "VAE_STORE": s3_uri}
-    return inherited | offline | prefect_server.env
+    impatient = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}  # seconds; ten is a person's pace
+    return inherited | offline | impatient | prefect_server.env
 
 
 @pytest.fixture
