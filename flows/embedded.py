@@ -6,15 +6,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from vae.cluster import Workers, check_local
 from vae.experiment import Value, load_experiment, parse_override
 from vae.runs import new_run_id, open_run
 from vae.store import Store, open_store
-
-if TYPE_CHECKING:
-    from flows.pipeline import Stage
 
 DEFAULT = "mnist"
 ENVIRONMENT = {
@@ -53,22 +50,29 @@ def run_here(
         os.environ.setdefault(name, value)
     show_progress()
     logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
+    parameters = {
+        "experiment": None if known else experiment or DEFAULT,
+        "overrides": overrides,
+        "store": opened.uri,
+        "run_id": run.run_id,
+        "workers": workers,
+        "until": "publish" if stage == "run" else stage,
+    }
     with stoppable(f"vae {stage} --run-id {run.run_id} --store {opened.uri}"):
-        from flows.pipeline import pipeline
-        from flows.server import OwnServer
-        from flows.session import COMMAND_BEGAN
-
-        OwnServer()
-        COMMAND_BEGAN.set(began)
-        outcome = pipeline(
-            experiment=None if known else experiment or DEFAULT,
-            overrides=overrides,
-            store=opened.uri,
-            run_id=run.run_id,
-            workers=workers,
-            until=cast("Stage", "publish" if stage == "run" else stage),
-        )
+        outcome = run_flow(parameters, began)
     say(outcome, run.experiment.name, opened)
+
+
+def run_flow(parameters: dict[str, Any], began: float) -> dict[str, Any]:
+    """The pipeline with a Prefect server of its own, unless PREFECT_API_URL names one."""
+    from flows.pipeline import pipeline
+    from flows.server import OwnServer
+    from flows.session import COMMAND_BEGAN
+
+    OwnServer()
+    COMMAND_BEGAN.set(began)
+    outcome: dict[str, Any] = pipeline(**parameters)
+    return outcome
 
 
 @contextmanager
