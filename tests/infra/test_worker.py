@@ -29,6 +29,11 @@ exit 3
 """
 
 
+def hear_sigint() -> None:
+    """What a shell has started in the background ignores SIGINT, and so would all it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def entry_point(folder: Path, raylet: str) -> Iterator[subprocess.Popen[str]]:
     """Run the entry point with small programs in the place of prefect and ray, until they run."""
@@ -39,7 +44,9 @@ def entry_point(folder: Path, raylet: str) -> Iterator[subprocess.Popen[str]]:
     environment = {"PATH": path, "PREFECT_DEFAULT_WORK_POOL_NAME": "pool"}
     environment["RAY_ADDRESS"] = str(folder / "address")
     program = ["bash", str(INFRA / "worker.sh")]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=hear_sigint
+    ) as process:
         assert process.stdout
         started = sorted(process.stdout.readline() for _ in range(2))
         assert started == ["raylet started\n", "worker started\n"]
