@@ -65,11 +65,12 @@ def run_here(
 
 def run_flow(parameters: dict[str, Any], began: float) -> dict[str, Any]:
     """The pipeline with a Prefect server of its own, unless PREFECT_API_URL names one."""
-    from flows.pipeline import pipeline
-    from flows.server import OwnServer
-    from flows.session import COMMAND_BEGAN
+    from flows.server import started_meanwhile
 
-    OwnServer()
+    with started_meanwhile():
+        from flows.pipeline import pipeline
+        from flows.session import COMMAND_BEGAN
+
     COMMAND_BEGAN.set(began)
     outcome: dict[str, Any] = pipeline(**parameters)
     return outcome

@@ -10,6 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
@@ -27,6 +30,21 @@ class OwnServer(SubprocessASGIServer):
             stdin=subprocess.PIPE,  # ends with this process, however that ends
             start_new_session=True,
         )
+
+
+@contextmanager
+def started_meanwhile() -> Iterator[None]:
+    """A context at whose end the server answers, unless PREFECT_API_URL names another.
+
+    It starts while the context imports what is slow to import. A server that fails to start says
+    so when the flow asks for it.
+    """
+    if get_current_settings().api.url is not None:
+        yield
+        return
+    with ThreadPoolExecutor(1) as starting:
+        starting.submit(OwnServer().start)
+        yield
 
 
 def serve(port: int) -> None:
