@@ -92,7 +92,7 @@ def stoppable(command: str) -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except BaseException:
+    except BaseException:  # on its way up, Prefect makes other exceptions of the one from `stop`
         if not received:
             raise
         name = signal.Signals(received[0]).name

@@ -36,15 +36,15 @@ class OwnServer(SubprocessASGIServer):
 def started_meanwhile() -> Iterator[None]:
     """A context at whose end the server answers, unless PREFECT_API_URL names another.
 
-    It starts while the context imports what is slow to import. A server that fails to start says
-    so when the flow asks for it.
+    It starts while the context imports what is slow to import. Raises what its start raised.
     """
     if get_current_settings().api.url is not None:
         yield
         return
     with ThreadPoolExecutor(1) as starting:
-        starting.submit(OwnServer().start)
+        started = starting.submit(OwnServer().start)
         yield
+        started.result()
 
 
 def serve(port: int) -> None:

@@ -147,7 +147,7 @@ def interruptible(work: Callable[[], T]) -> T:
     def answered() -> None:
         try:
             answer.set_result(context.run(work))
-        except BaseException as error:
+        except BaseException as error:  # all of them are the caller's, who gets them below
             answer.set_exception(error)
 
     threading.Thread(target=answered, name="interruptible", daemon=True).start()

@@ -43,9 +43,9 @@ class ObjectiveConfig:
 
     def beta_at(self, epochs: float) -> float:
         """The weight of the rate after so many epochs, a fraction in mid-epoch."""
-        return (
-            self.beta * min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else self.beta
-        )
+        if epochs >= self.warmup_epochs:
+            return self.beta
+        return self.beta * epochs / self.warmup_epochs
 
 
 def elbo(densities: Densities, beta: float = 1.0) -> Terms:

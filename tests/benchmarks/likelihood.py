@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.benchmarks.table import lines
 from vae.datasets import load, prepare
 from vae.evaluate import block_latents, importance_bound
 from vae.experiment import Overrides, load_experiment
@@ -176,14 +177,10 @@ def bfloat16_shift_nats(model: VAE, images_NCHW: Tensor) -> float:
 
 def table(measured: list[Row]) -> str:
     """One line per row under one line of headings."""
-    lines = [f"{'':30}{'s/image':>9}{'x loop':>9}{'x products':>12}{'shift, nats':>13}"]
-    for row in measured:
-        shift = "" if row.shift_nats is None else f"{row.shift_nats:.5f}"
-        lines.append(
-            f"{row.name:30}{row.seconds:9.4f}{row.loop_ratio:9.2f}"
-            f"{row.products_ratio:12.2f}{shift:>13}"
-        )
-    return "\n".join(lines)
+    columns = ["what", "s/image", "× loop's speed", "× products' time", "shift, nats"]
+    shifts = ["" if row.shift_nats is None else f"{row.shift_nats:.5f}" for row in measured]
+    cells = [(r.name, r.seconds, r.loop_ratio, r.products_ratio) for r in measured]
+    return lines(columns, [[*row, shift] for row, shift in zip(cells, shifts, strict=True)])
 
 
 def main() -> None:
