@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vae.cluster import Workers, check_local
+from vae.cluster import Workers, check_local, joined
 from vae.experiment import Value, load_experiment, parse_override
 from vae.runs import new_run_id, open_run
 from vae.store import Store, open_store
@@ -20,7 +20,6 @@ ENVIRONMENT = {
     # The console is for stage progress and one-line errors; Prefect's API keeps the rest.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a first start makes the database
     "DO_NOT_TRACK": "1",
 }
 
@@ -64,15 +63,20 @@ def run_here(
 
 
 def run_flow(parameters: dict[str, Any], began: float) -> dict[str, Any]:
-    """The pipeline with a Prefect server of its own, unless PREFECT_API_URL names one."""
-    from flows.server import started_meanwhile
+    """The pipeline, with a Prefect server and a Ray cluster of its own where none are named.
 
-    with started_meanwhile():
-        from flows.pipeline import pipeline
-        from flows.session import COMMAND_BEGAN
+    Both start while other things are done: the server while the rest is imported, Ray while the
+    server starts and the data is fetched.
+    """
+    from flows.server import launched, reached
 
-    COMMAND_BEGAN.set(began)
-    outcome: dict[str, Any] = pipeline(**parameters)
+    server = launched()
+    from flows.pipeline import pipeline
+    from flows.session import COMMAND, Command
+
+    with joined(Workers.parse(parameters["workers"])) as cluster, reached(server):
+        COMMAND.set(Command(began, cluster))
+        outcome: dict[str, Any] = pipeline(**parameters)
     return outcome
 
 

@@ -1,60 +1,81 @@
 """The Prefect server of a command that was given none, which lives exactly as long as the command.
 
-Prefect starts one among the command's own processes and ends it at exit. Ctrl-C in a terminal
+Prefect would start one among the command's own processes and end it at exit. Ctrl-C in a terminal
 would then end it first, and the flow would wait in vain to say that it was interrupted; and after
-a SIGKILL of the command it would stay for ever.
+a SIGKILL of the command it would stay for ever. And the command would wait for it from the first
+call on, having imported all of it, while this one starts beside the command's own imports.
 """
 
+import atexit
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
-from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+Server = subprocess.Popen[str]
 
 
-class OwnServer(SubprocessASGIServer):
-    """Once made, it is what Prefect starts where no PREFECT_API_URL is set."""
+def launched() -> Server | None:
+    """A server that is starting, or none where the settings name one or forbid it.
 
-    def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
-        settings = get_current_settings().to_environment_variables(exclude_unset=True)
-        return subprocess.Popen(
-            [sys.executable, "-m", __name__, str(self.port)],
-            env=os.environ | settings,
-            stdin=subprocess.PIPE,  # ends with this process, however that ends
-            start_new_session=True,
-        )
+    It ends with this process, however that ends.
+    """
+    settings = get_current_settings()
+    if settings.api.url is not None or not settings.server.ephemeral.enabled:
+        return None
+    server = subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        env=os.environ | settings.to_environment_variables(exclude_unset=True),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    atexit.register(server.communicate)  # runs after Prefect has sent the last of its logs
+    return server
 
 
 @contextmanager
-def started_meanwhile() -> Iterator[None]:
-    """A context at whose end the server answers, unless PREFECT_API_URL names another.
+def reached(server: Server | None) -> Iterator[None]:
+    """A context in which Prefect's client talks to the server, if there is one.
 
-    It starts while the context imports what is slow to import. Raises what its start raised.
+    Waits until it answers. Raises RuntimeError if it ended instead.
     """
-    if get_current_settings().api.url is not None:
+    if server is None:
         yield
         return
-    with ThreadPoolExecutor(1) as starting:
-        started = starting.submit(OwnServer().start)
+    with temporary_settings({PREFECT_API_URL: url_of(server)}):
         yield
-        started.result()
 
 
-def serve(port: int) -> None:
-    """Answer on a loopback port until standard input ends."""
+def url_of(server: Server) -> str:
+    """Where the API answers, once it does. Raises RuntimeError if the server ended instead."""
+    line = server.stdout.readline() if server.stdout else ""
+    if not line:
+        raise RuntimeError(f"Prefect's server ended with status {server.wait()} while starting")
+    return line.strip()
+
+
+def serve() -> None:
+    """Answer on a free loopback port, print the API's URL, and end when standard input ends."""
     import uvicorn
     from prefect.server.api.server import create_app
 
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(f"http://127.0.0.1:{listening.getsockname()[1]}/api", flush=True)
+
     threading.Thread(target=end_with_input, daemon=True).start()
     app = create_app(ephemeral=True, final=True)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", lifespan="on")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        Announced(uvicorn.Config(app, log_level="error", lifespan="on")).run([listening])
 
 
 def end_with_input() -> None:
@@ -64,4 +85,4 @@ def end_with_input() -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve()

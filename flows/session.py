@@ -4,10 +4,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from vae.cluster import Resources, Workers, joined
 from vae.runs import Result, Run
@@ -15,8 +17,16 @@ from vae.timing import Span, covered_s, split_line
 from vae.tracking import TrackedRun, Tracker
 
 log = logging.getLogger("vae.pipeline")
-COMMAND_BEGAN: ContextVar[float | None] = ContextVar("command_began", default=None)
-"""When the command that runs the flow started, in seconds since the epoch, if there is one."""
+
+
+class Command(NamedTuple):
+    """The command that runs a flow in its own process, ahead of which it started things."""
+
+    began: float  # in seconds since the epoch
+    cluster: Future[Resources]
+
+
+COMMAND: ContextVar[Command | None] = ContextVar("command", default=None)
 
 
 @dataclass
@@ -24,11 +34,16 @@ class Session:
     """One flow run at work; stages take it and leave their results in the store."""
 
     run: Run
-    resources: Resources
+    cluster: Future[Resources]
     tracker: Tracker
     began: float
     times: dict[str, dict[str, float]] = field(default_factory=dict)
     tracked: dict[str, TrackedRun] = field(default_factory=dict)
+
+    @property
+    def resources(self) -> Resources:
+        """What the Ray cluster has; waits until there is one."""
+        return self.cluster.result()
 
     def once(self, stage: str, work: Callable[[], tuple[Result, list[Span]]]) -> Result:
         """A stage's result: the one in the store, or that of doing the work now."""
@@ -64,8 +79,12 @@ class Session:
 
 @contextmanager
 def opened(run: Run, workers: Workers) -> Iterator[Session]:
-    """A session for one flow run: Ray is started or joined first, W&B is closed at the end."""
-    began = COMMAND_BEGAN.get() or time.time()
-    directory = Path(os.environ.get("WANDB_DIR", "."))
-    with joined(workers) as resources, Tracker(run.run_id, directory) as tracker:
-        yield Session(run, resources, tracker, began)
+    """A session for one flow run, with the command's Ray session or one of its own.
+
+    W&B is closed at the end.
+    """
+    command, directory = COMMAND.get(), Path(os.environ.get("WANDB_DIR", "."))
+    began = command.began if command else time.time()
+    cluster = nullcontext(command.cluster) if command else joined(workers)
+    with cluster as joining, Tracker(run.run_id, directory) as tracker:
+        yield Session(run, joining, tracker, began)

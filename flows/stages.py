@@ -10,10 +10,11 @@ import torch
 from flows.session import Session
 from tuning.results import best_trial
 from tuning.search import search
-from vae import checkpoint, launch, quality
-from vae.datasets import DatasetRef, load, prepare
+from vae import checkpoint, launch
+from vae.datasets import DatasetRef, prepare
 from vae.experiment import Experiment, from_dict, with_overrides
-from vae.fit import evaluation_images, first_model
+from vae.fit import first_model
+from vae.judge import judge
 from vae.models import VAE
 from vae.publication import publish_run
 from vae.runs import Result
@@ -72,17 +73,12 @@ def evaluate(session: Session) -> Result:
     """Judge the best epoch on the test split, which nothing before this has read."""
 
     def work() -> Work:
-        config = session.run.experiment.evaluation
-        test = load(dataset(session), session.run.store, "test")
-        images = evaluation_images(torch.from_numpy(test.images), session.run.experiment)
-        model = trained_model(session)
-        metrics, spans = launch.evaluate(model, images, config, session.resources)
-        judged, more_spans = quality.judge(
-            model, session.run.experiment, dataset(session), session.run.store, session.resources
-        )
+        model, ref = trained_model(session), dataset(session)
+        run, resources = session.run, session.resources
+        metrics, spans = judge(model, run.experiment, ref, run.store, resources)
         history = session.needed("train")["history"]
         best = min(row["val/nelbo"] for row in history)
-        test_metrics = {f"test/{name}": value for name, value in (metrics | judged).items()}
+        test_metrics = {f"test/{name}": value for name, value in metrics.items()}
         named = {"val/nelbo": best} | test_metrics
         session.track("evaluate").summary(named)
         log.info(
@@ -91,8 +87,8 @@ def evaluate(session: Session) -> Result:
             *(metrics[name] for name in ("nelbo", "rate", "distortion", "nll", "nll_samples")),
             *(metrics[name] for name in ("bits_per_dim", "active_units")),
         )
-        log.info("evaluate test: %s", quality_line(judged))
-        return {"metrics": named}, spans + more_spans
+        log.info("evaluate test: %s", quality_line(metrics))
+        return {"metrics": named}, spans
 
     return session.once("evaluate", work)
 
@@ -146,7 +142,7 @@ def trained_model(session: Session) -> VAE:
 
 def quality_line(metrics: dict[str, float]) -> str:
     """The probe and the Fréchet distances in a few words, or why there are none."""
-    if not metrics:
+    if "probe_accuracy" not in metrics:
         return "no labels, so neither a probe of the latents nor Fréchet distances"
     return (
         "a linear probe of the latents is {probe_accuracy:.2%} right, Fréchet distance "

@@ -15,5 +15,7 @@ _RAY_ENVIRONMENT = {
 }
 for _name, _value in _RAY_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
-if "RAY_ADDRESS" not in os.environ:  # a local cluster of our own: with a token, as Ray advises
+if "RAY_ADDRESS" not in os.environ:  # a local cluster of our own: with a token, as Ray advises,
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # and nobody takes its one machine away with a warning.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")

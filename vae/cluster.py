@@ -4,10 +4,9 @@ import contextvars
 import logging
 import os
 import re
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -16,7 +15,6 @@ from vae.errors import UserError
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
 CPU_WORKERS = 2  # what "auto" means without a GPU: the smallest number that is really distributed
-HANDLED = (signal.SIGINT, signal.SIGTERM)
 T = TypeVar("T")
 
 
@@ -88,50 +86,46 @@ def local_cpus() -> int:
 
 
 @contextmanager
-def joined(workers: Workers) -> Iterator[Resources]:
-    """A context with a Ray session; what it has, and what training may ask of it.
+def joined(workers: Workers) -> Iterator[Future[Resources]]:
+    """A context with a Ray session; once it is there, what it has and training may ask of it.
 
-    With RAY_ADDRESS set it joins that cluster; otherwise it always starts a new local one, so that
-    a stray cluster is never joined, and ends it afterwards. Raises UserError if the cluster can't
-    be reached or is too small.
+    With RAY_ADDRESS set it joins that cluster, at once. Otherwise it always starts a new local one,
+    so that a stray cluster is never joined, while the context goes on; and ends it afterwards.
+    Raises UserError if the cluster can't be reached, here, or is too small, here or in the future.
     """
     import ray
 
-    # From the main thread, and with the signal handlers put back at once: Ray's would replace the
+    # Not in the main thread, where Ray would replace signal handlers for good, and with them the
     # one by which Prefect acknowledges that a run was cancelled.
+    with ThreadPoolExecutor(1, "join-ray") as thread:
+        joining = thread.submit(resources_of_session, workers)
+        try:
+            if os.environ.get("RAY_ADDRESS"):
+                joining.result()
+            yield joining
+        finally:
+            wait([joining])
+            ray.shutdown()
+
+
+def resources_of_session(workers: Workers) -> Resources:
+    """Begin the Ray session of this process."""
+    import ray
+
     address = os.environ.get("RAY_ADDRESS")
     local = {"num_cpus": local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
-    with preserved_signals():
-        try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else local),
-            )
-        except ConnectionError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
     try:
-        total = ray.cluster_resources()
-        cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
-        yield Resources(cpus, gpus, workers).check()
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def preserved_signals() -> Iterator[None]:
-    """Put signal handlers back after Ray, which replaces them and never does so itself."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in HANDLED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({} if address else local),
+        )
+    except ConnectionError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
+    total = ray.cluster_resources()
+    return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), workers).check()
 
 
 def interruptible(work: Callable[[], T]) -> T:

@@ -1,30 +1,23 @@
-"""Training and evaluation on the cluster, seen from the driver: start them, follow them, return."""
+"""Training on the cluster, seen from the driver: start it, follow it, return."""
 
 import contextvars
-import copy
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import ray
-import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from torch import Tensor
 
 from vae.checkpoint import History
 from vae.cluster import Resources, interruptible
 from vae.datasets import DatasetRef
-from vae.evaluate import EvaluationConfig, Sums, chunks, likelihood_sums
 from vae.experiment import Experiment
-from vae.models import VAE
 from vae.runs import Run
-from vae.timing import Span
 from vae.train import DivergedError
 from vae.worker import train_worker
 
@@ -147,31 +140,3 @@ def first_failure(error: TrainingFailedError) -> str:
     for rank, failure in sorted(failures.items()):
         return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"
     return str(error).strip().splitlines()[-1]
-
-
-def evaluate(
-    model: VAE, images_NCHW: Tensor, config: EvaluationConfig, resources: Resources
-) -> tuple[dict[str, float], list[Span]]:
-    """Judge a model on a split as it sees it, sharded over the cluster; exact for any sharding.
-
-    Returns metrics in nats per image, and when each shard was computing.
-    """
-    weights, images = ray.put(model), ray.put(images_NCHW)
-    task = ray.remote(num_cpus=1, num_gpus=int(resources.use_gpu))(shard_sums)
-    n_chunks, n_shards = chunks(len(images_NCHW)), min(resources.slots, chunks(len(images_NCHW)))
-    shards = [range(rank, n_chunks, n_shards) for rank in range(n_shards)]
-    parts = [task.remote(weights, images, shard, config) for shard in shards]
-    answers = interruptible(lambda: ray.get(parts))
-    sums = sum((sums for sums, _ in answers), Sums.zero(model.latent_dim))
-    pixels = images_NCHW[0].numel()
-    return sums.metrics(config, pixels), [span for _, span in answers]
-
-
-def shard_sums(
-    model: VAE, images_NCHW: Tensor, indices: range, config: EvaluationConfig
-) -> tuple[Sums, Span]:
-    """One shard's sums over the named chunks, on this worker's device."""
-    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    began = time.time()
-    sums = likelihood_sums(copy.deepcopy(model).to(device), images_NCHW, indices, config)
-    return sums, (began, time.time())

@@ -1,7 +1,10 @@
-"""What the bounds leave open, judged on the cluster: linear probe, and Fréchet distances.
+"""All that is measured of a trained model, on the cluster: its bounds, its latents, its images.
 
-Both need labels: the probe predicts them, and the distances are taken in the features of a
-classifier. A dataset of one class has neither.
+Of a dataset without labels there are only the bounds: the probe predicts labels, and the Fréchet
+distances are taken in the features of a classifier.
+
+What a task runs on another process is in this module, which imports nothing of Ray Train: importing
+that takes a fresh process as long as PyTorch does.
 """
 
 import copy
@@ -16,9 +19,10 @@ import torch
 from torch import Tensor
 
 from vae.batches import seed_of
-from vae.cluster import Resources
+from vae.cluster import Resources, interruptible
 from vae.datasets import DatasetRef, load
 from vae.errors import UserError
+from vae.evaluate import Sums, chunks, likelihood_sums
 from vae.experiment import Experiment
 from vae.features import FORMAT, Classifier, Kept, accuracy, features, from_bytes, to_bytes, trained
 from vae.fit import evaluation_images
@@ -28,8 +32,9 @@ from vae.probe import posterior_means, probe_accuracy
 from vae.store import Store
 from vae.timing import Span
 
-log = logging.getLogger("vae.quality")
+log = logging.getLogger("vae.judge")
 Labelled = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], labels int64 [N]
+SHARDS_PER_SLOT = 4  # so that slots which are done with something else have something to take
 FRECHET_IMAGES = 10_000  # of each set, or as many as the test split has
 DRAWN_AT_ONCE = 500
 
@@ -37,30 +42,46 @@ DRAWN_AT_ONCE = 500
 def judge(
     model: VAE, experiment: Experiment, ref: DatasetRef, store: Store, resources: Resources
 ) -> tuple[dict[str, float], list[Span]]:
-    """Metrics of the latents and of the images, and when each part of them was computing.
+    """Metrics on the test split, and when each part of them was computing.
 
-    `probe_accuracy` from 0 to 1; `frechet_samples`, `frechet_reconstructions`, and as the noise
-    floor `frechet_floor`. None of them without labels. Raises UserError for a classifier in the
-    store that is damaged.
+    Those of `Sums.metrics`, exact for any sharding. With labels `probe_accuracy` from 0 to 1;
+    `frechet_samples`, `frechet_reconstructions`, and as their noise floor `frechet_floor`. Raises
+    UserError for a classifier in the store that is damaged.
     """
-    if ref.classes < 2:
-        return {}, []
-    train, test = (ray.put(labelled(ref, store, split)) for split in ("train", "test"))
-    weights, device = ray.put(model), {"num_cpus": 1, "num_gpus": int(resources.use_gpu)}
-    probing = started(probe, weights, experiment, train, test, ref.classes, **device)
-    kept, spans = classifier_of(ref, store, train, test)
-    comparing = started(
-        frechet, weights, experiment, ray.put(kept.classifier), train, test, **device
+    train, test = (labelled(ref, store, split) for split in ("train", "test"))
+    given = (ray.put(model), experiment, ray.put(train), ray.put(test))
+    device = {"num_cpus": 1, "num_gpus": int(resources.use_gpu)}
+    making = begun_classifier(ref, store, *given[2:])  # the longest comes first
+    bounding = [
+        started(bound_sums, *given, shard, **device)
+        for shard in shards(len(test[0]), resources.slots)
+    ]
+    seeing = []
+    if ref.classes > 1:
+        seeing.append(started(probe, *given, ref.classes, **device))
+        classifier = ray.put(kept_classifier(making, ref, store))
+        seeing.append(started(frechet, *given, classifier, **device))
+    sums, bound_spans = gathered(bounding)
+    found, other_spans = gathered(seeing)
+    metrics = sum(sums, Sums.zero(model.latent_dim)).metrics(
+        experiment.evaluation, test[0][0].numel()
     )
-    answers = ray.get([probing, comparing])
-    metrics = {name: value for found, _ in answers for name, value in found.items()}
-    return metrics, spans + [span for _, span in answers]
+    for more in found:
+        metrics |= more
+    return metrics, bound_spans + other_spans + gathered(making)[1]
 
 
 def labelled(ref: DatasetRef, store: Store, split: str) -> Labelled:
     """A split as tensors."""
     images, labels = load(ref, store, split)
     return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def shards(n_images: int, slots: int) -> list[range]:
+    """The chunks of a split, dealt out to more shards than there are slots."""
+    n_chunks = chunks(n_images)
+    n_shards = min(SHARDS_PER_SLOT * slots, n_chunks)
+    return [range(shard, n_chunks, n_shards) for shard in range(n_shards)]
 
 
 def started(work: Callable[..., Any], *arguments: Any, **resources: int) -> Any:
@@ -75,15 +96,24 @@ def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, Span]:
     return answer, (began, time.time())
 
 
-def classifier_of(
-    ref: DatasetRef, store: Store, train: "ray.ObjectRef", test: "ray.ObjectRef"
-) -> tuple[Kept, list[Span]]:
-    """The dataset's classifier as the store has it, made now if it has none. Raises UserError."""
-    key, spans = f"{ref.key}/classifier-{FORMAT}.safetensors", list[Span]()
-    if not store.exists(key):
-        # One CPU whatever the cluster has: see vae.features.
-        made, span = ray.get(started(made_classifier, train, test, ref, num_cpus=1))
-        spans.append(span)
+def gathered(jobs: list[Any]) -> tuple[list[Any], list[Span]]:
+    """What the jobs answered, once all have, and when each was computing."""
+    answers = interruptible(lambda: ray.get(jobs))
+    return [answer for answer, _ in answers], [span for _, span in answers]
+
+
+def begun_classifier(ref: DatasetRef, store: Store, train: Any, test: Any) -> list[Any]:
+    """The job that makes the dataset's classifier, if one is needed and the store has none."""
+    if ref.classes < 2 or store.exists(classifier_key(ref)):
+        return []
+    # One CPU whatever the cluster has: see vae.features.
+    return [started(made_classifier, train, test, ref, num_cpus=1)]
+
+
+def kept_classifier(making: list[Any], ref: DatasetRef, store: Store) -> Classifier:
+    """The dataset's classifier as the store has it, once it is made. Raises UserError."""
+    key = classifier_key(ref)
+    for made in gathered(making)[0]:
         with suppress(FileExistsError):  # another run was first: all are judged by its classifier
             store.create(key, made)
     try:
@@ -91,7 +121,21 @@ def classifier_of(
     except ValueError as error:
         raise UserError(f"{store.uri}/{key}: {error}; delete it, and it is made again") from error
     log.info("evaluate classifier of %s: %.2f%% of test right", ref.key, 100 * kept.accuracy)
-    return kept, spans
+    return kept.classifier
+
+
+def classifier_key(ref: DatasetRef) -> str:
+    """Where the dataset's classifier is kept."""
+    return f"{ref.key}/classifier-{FORMAT}.safetensors"
+
+
+def bound_sums(
+    model: VAE, experiment: Experiment, _train: Labelled, test: Labelled, shard: range
+) -> Sums:
+    """One shard's sums over its chunks of the test split."""
+    images = evaluation_images(test[0], experiment)
+    model = copy.deepcopy(model).to(worker_device())
+    return likelihood_sums(model, images, shard, experiment.evaluation)
 
 
 def made_classifier(train: Labelled, test: Labelled, ref: DatasetRef) -> bytes:
@@ -112,7 +156,7 @@ def probe(
 
 
 def frechet(
-    model: VAE, experiment: Experiment, classifier: Classifier, train: Labelled, test: Labelled
+    model: VAE, experiment: Experiment, train: Labelled, test: Labelled, classifier: Classifier
 ) -> dict[str, float]:
     """Distances to the grey test images: of samples, of reconstructions, of training images.
 
