@@ -77,9 +77,9 @@ def evaluate(session: Session) -> Result:
         run, resources = session.run, session.resources
         metrics, spans = judge(model, run.experiment, ref, run.store, resources)
         history = session.needed("train")["history"]
-        best = min(row["val/nelbo"] for row in history)
+        best = history[checkpoint.best_epoch(history) - 1]
         test_metrics = {f"test/{name}": value for name, value in metrics.items()}
-        named = {"val/nelbo": best} | test_metrics
+        named = {"val/nelbo": best["val/nelbo"]} | test_metrics
         session.track("evaluate").summary(named)
         log.info(
             "evaluate test: negative ELBO %.2f nats (rate %.2f, distortion %.2f), "
@@ -211,7 +211,7 @@ class FitProgress:
         left_s = (self.epochs - row["epoch"]) * (time.time() - row["began"])
         log.info(
             "train    epoch %d of %d  loss %.2f  val %.2f nats  %d images/s  %.0f s left",
-            *(row["epoch"], self.epochs, row["train/loss"], row["val/nelbo"]),
+            *(row["epoch"], self.epochs, row["train/loss"], row["val/loss"]),
             *(row["images_per_s"], left_s),
         )
         tracked, first = self.session.track("train"), row["step"] - len(losses)

@@ -54,7 +54,7 @@ def tensors(fit: Fit) -> list[Tensor]:
 
 
 def rows_of(*bounds: float) -> History:
-    return [{"epoch": epoch, "val/nelbo": bound} for epoch, bound in enumerate(bounds, 1)]
+    return [{"epoch": epoch, "val/loss": bound} for epoch, bound in enumerate(bounds, 1)]
 
 
 def save_epochs(store: Store, n: int) -> None:

@@ -112,6 +112,16 @@ def test_rows_of_an_epoch() -> None:
         assert row["val/nelbo"] == pytest.approx(row["val/rate"] + row["val/distortion"])
 
 
+def test_the_loss_that_selects() -> None:
+    """One sample's bound is the ELBO; more of them are weighed, and only then is it tighter."""
+    elbo, weighed = (
+        trained(experiment_of(objective={"kind": kind, "samples": 20}))[0]
+        for kind in ("elbo", "iwae")
+    )
+    assert all(row["val/loss"] == row["val/nelbo"] for row in elbo)
+    assert all(row["val/loss"] < row["val/nelbo"] for row in weighed)
+
+
 def test_learning_lowers_the_bound() -> None:
     """A few updates on images of one kind bring the validation bound down every epoch."""
     dark = torch.zeros((200, *SHAPE), dtype=torch.uint8)

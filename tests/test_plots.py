@@ -9,7 +9,7 @@ import pytest
 from vae import plots
 
 HISTORY = [
-    {"epoch": epoch, "train/loss": 150 / epoch, "val/nelbo": 140 / epoch, "val/rate": 20.0 + epoch}
+    {"epoch": epoch, "train/loss": 150 / epoch, "val/loss": 140 / epoch, "val/rate": 20.0 + epoch}
     for epoch in range(1, 6)
 ]
 LATENT, RATE = "model.latent_dim", "train.learning_rate"
@@ -75,13 +75,13 @@ def test_same_records_same_text(name: str) -> None:
 def test_curves_name_what_they_show() -> None:
     """The loss and the three validation metrics are named, with their unit."""
     shown = texts(plots.training_curves(HISTORY))
-    assert {"train/loss", "val/nelbo", "val/rate", "val/distortion", "nats per image"} <= {*shown}
+    assert {"train/loss", "val/loss", "val/rate", "val/distortion", "nats per image"} <= {*shown}
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_curves_leave_out_what_was_not_measured(value: float | None) -> None:
     """A metric that is None or not finite in an epoch takes only that point from its line."""
-    history = [row | {"val/nelbo": value} if row["epoch"] == 3 else row for row in HISTORY]
+    history = [row | {"val/loss": value} if row["epoch"] == 3 else row for row in HISTORY]
     shorter = plots.training_curves(history)
     assert shorter != plots.training_curves(HISTORY)
     assert "nan" not in shorter.lower()

@@ -104,8 +104,8 @@ def restore(state: TrainState, content: dict[str, Any]) -> History:
 
 
 def best_epoch(history: History) -> int:
-    """The epoch with the lowest validation negative ELBO; the first of equals."""
-    return int(min(history, key=lambda row: row["val/nelbo"])["epoch"])
+    """The epoch with the lowest validation loss at beta = 1; the first of equals."""
+    return int(min(history, key=lambda row: row["val/loss"])["epoch"])
 
 
 def prune(store: Store, prefix: str, history: History) -> None:

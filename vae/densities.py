@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 CACHED_ELEMENTS = 1 << 17  # whose few float32 temporaries fit the second-level cache
 
@@ -49,7 +48,7 @@ def bernoulli_log_prob(x_BCHW: Tensor, logits_KBCHW: Tensor) -> Tensor:
 
 
 class BernoulliLogProb(torch.autograd.Function):
-    """sum_p x_p l_p - softplus(l_p), and its derivative x - sigmoid(l), in one visit of the logits.
+    """`bernoulli_log_prob_` and its derivative x - sigmoid(l), in one visit of the logits.
 
     These are the only passes over all pixels beside the matrix products. A block of images goes
     through all of them while it is in the cache, and only the derivative is kept, in the logits'
@@ -63,9 +62,9 @@ class BernoulliLogProb(torch.autograd.Function):
         error_KBP = torch.empty_like(logits_KBP)
         for block in blocks_of(logits_KBP):
             x = x_BP[block]
-            logits = at_least_float32(logits_KBP[:, block])
-            torch.sum((x * logits).sub_(F.softplus(logits)), -1, out=result_KB[:, block])
+            logits = logits_KBP[:, block].to(dtype, copy=True)
             error_KBP[:, block] = torch.sub(x, torch.sigmoid(logits))
+            result_KB[:, block] = bernoulli_log_prob_(x, logits.transpose(0, 1)).T
         ctx.save_for_backward(error_KBP)
         return result_KB
 
@@ -79,10 +78,10 @@ class BernoulliLogProb(torch.autograd.Function):
 def bernoulli_log_prob_(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
     """`bernoulli_log_prob` as [B, K], in float32 or 64, for no gradient; destroys the logits.
 
-    softplus(l) = l / 2 + |l| / 2 - log sigmoid(|l|). The linear part is a product of matrices, and
+    softplus(l) = l / 2 + |l| / 2 - log sigmoid(|l|). The linear part is a scalar product, and
     as sigmoid(|l|) is at least 1/2, one logarithm serves up to 64 pixels, multiplied.
     """
-    log_px_BK = torch.bmm(logits_BKP, (x_BP - 0.5)[:, :, None])[:, :, 0]
+    log_px_BK: Tensor = torch.linalg.vecdot(logits_BKP, (x_BP - 0.5)[:, None])
     magnitude_BKP = logits_BKP.abs_()
     log_px_BK -= 0.5 * magnitude_BKP.sum(-1)
     together = math.gcd(x_BP.shape[1], 64)

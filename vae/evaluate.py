@@ -84,13 +84,17 @@ class Sums:
             "active_units": float((variance_D > ACTIVE_VARIANCE).sum()),
         }
 
+    @property
+    def nll(self) -> float:
+        """Mean negative importance-weighted bound on log p(x), in nats."""
+        return -self.log_px / self.count
+
     def metrics(self, config: EvaluationConfig, pixels: int) -> dict[str, float]:
         """ELBO metrics, and the bound with its K: `nll` (nats), `nll_samples`, `bits_per_dim`."""
-        nll = -self.log_px / self.count
         return self.elbo_metrics() | {
-            "nll": nll,
+            "nll": self.nll,
             "nll_samples": float(config.samples),
-            "bits_per_dim": nll / (pixels * math.log(2)),
+            "bits_per_dim": self.nll / (pixels * math.log(2)),
         }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vae.batches import BatchPlan, Shard, binarized
-from vae.evaluate import Sums, chunks, elbo_sums
+from vae.evaluate import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
 from vae.experiment import Experiment
 from vae.models import VAE, build_model
 from vae.train import Forward, new_state, train_epoch
@@ -73,10 +73,23 @@ class Fit:
         return row, losses
 
     def validate(self) -> Row:
-        """The beta = 1 bound on the validation split, each chunk on one rank. Collective."""
+        """Bounds on the validation split, each chunk on one rank; nats per image. Collective.
+
+        `loss` is what training minimises, at beta = 1: the negative ELBO, or the negative bound of
+        as many samples as an importance-weighted objective takes. It selects among epochs, because
+        such an objective goes on to improve its own bound at the cost of the ELBO.
+        """
+        experiment, model = self.experiment, self.state.model
         mine = range(self.shard.rank, chunks(len(self.val)), self.shard.world)
-        sums = elbo_sums(self.state.model, self.val, mine, self.experiment.seed)
-        return Sums.from_tensor(self.reduced(sums.to_tensor())).elbo_metrics()
+        config = EvaluationConfig(samples=experiment.objective.samples, seed=experiment.seed)
+        if experiment.objective.weighs_samples:
+            sums = likelihood_sums(model, self.val, mine, config)
+        else:
+            sums = elbo_sums(model, self.val, mine, config.seed)
+        whole = Sums.from_tensor(self.reduced(sums.to_tensor()))
+        metrics = whole.elbo_metrics()
+        loss = whole.nll if experiment.objective.weighs_samples else metrics["nelbo"]
+        return metrics | {"loss": loss}
 
 
 def evaluation_images(images_NCHW: Tensor, experiment: Experiment) -> Tensor:

@@ -35,11 +35,16 @@ class ObjectiveConfig:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}, must be 0 (off) or above")
         if not 0 <= self.beta < math.inf:
             raise ValueError(f"beta is {self.beta}, must be a finite number from 0")
-        if self.kind != "elbo" and (self.beta != 1 or self.warmup_epochs):
+        if self.weighs_samples and (self.beta != 1 or self.warmup_epochs):
             raise ValueError(
                 f"beta is {self.beta} and warmup_epochs {self.warmup_epochs}, the {self.kind} "
                 "objective weighs no rate: must be 1 and 0"
             )
+
+    @property
+    def weighs_samples(self) -> bool:
+        """Whether the bound is the importance-weighted one, tighter with every sample."""
+        return self.kind != "elbo"
 
     def beta_at(self, epochs: float) -> float:
         """The weight of the rate after so many epochs, a fraction in mid-epoch."""

@@ -28,16 +28,16 @@ class TrialRow(TypedDict):
 
 
 def training_curves(history: Sequence[Mapping[str, float | None]]) -> str:
-    """Inline SVG of the bound, the rate and the distortion (nats per image) over the epochs.
+    """Inline SVG of the loss, the rate and the distortion (nats per image) over the epochs.
 
-    Each row has "epoch" and any of train/loss, val/nelbo, val/rate, val/distortion; what is
+    Each row has "epoch" and any of train/loss, val/loss, val/rate, val/distortion; what is
     missing or not finite is left out of its line.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3), layout="constrained")
     panels = {
-        "Loss and bound": ["train/loss", "val/nelbo"],
+        "Loss": ["train/loss", "val/loss"],
         "Rate": ["val/rate"],
         "Distortion": ["val/distortion"],
     }

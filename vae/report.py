@@ -28,7 +28,11 @@ HEADLINES = {  # what it is, how its value reads, its unit
     "test/distortion": ("distortion, -log p(x|z)", "{value:.2f}", "nats per image"),
     "test/bits_per_dim": ("importance-weighted bound", "{value:.4f}", "bits per dimension"),
     "test/active_units": ("active units", "{value:.0f}", "of {latent_dim} latents"),
-    "val/nelbo": ("negative ELBO, validation", "{value:.2f}", "nats per image, selects"),
+    "val/nelbo": (
+        "negative ELBO, validation",
+        "{value:.2f}",
+        "nats per image, decides which version is best",
+    ),
 }
 QUALITY = {  # the same, of what is measured only where the dataset has labels
     "test/frechet_samples": ("Fréchet distance, samples", "{value:.2f}", "to test images"),

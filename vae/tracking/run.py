@@ -9,7 +9,8 @@ from vae.tracking.session import Session
 if TYPE_CHECKING:
     import wandb
 
-MINIMISED = frozenset({"val/nelbo"})  # a run's summary keeps the lowest of these, not the last
+# Of these, a run's summary keeps the lowest, not the last.
+MINIMISED = frozenset({"val/loss", "val/nelbo"})
 
 
 class TrackedRun:
