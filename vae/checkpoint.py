@@ -97,7 +97,11 @@ def best(store: Store, prefix: str, history: History) -> dict[str, Any] | None:
 def restore(state: TrainState, content: dict[str, Any]) -> History:
     """Continue from a checkpoint's content in place; return the history up to it."""
     state.model.load_state_dict(content["model"])
-    state.optimizer.load_state_dict(content["optimizer"])
+    # Adam's moments alone: its options belong to this device, which may be another than the one
+    # that the checkpoint was written on.
+    options = state.optimizer.state_dict()["param_groups"]
+    moments = content["optimizer"]["state"]
+    state.optimizer.load_state_dict({"state": moments, "param_groups": options})
     state.epoch, state.step = content["epoch"], content["step"]
     history: History = content["history"]
     return history

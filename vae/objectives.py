@@ -53,7 +53,7 @@ class ObjectiveConfig:
         return self.beta * epochs / self.warmup_epochs
 
 
-def elbo(densities: Densities, beta: float = 1.0) -> Terms:
+def elbo(densities: Densities, beta: float | Tensor = 1.0) -> Terms:
     """Evidence lower bound with the closed-form KL; loss = distortion + beta * rate.
 
     Kingma & Welling 2014, arXiv:1312.6114; beta of Higgins et al. 2017.
@@ -97,7 +97,7 @@ def log_mean_weight(log_weights_KB: Tensor) -> Tensor:
     return torch.logsumexp(log_weights_KB, dim=0) - math.log(len(log_weights_KB))
 
 
-def terms(config: ObjectiveConfig, densities: Densities, beta: float) -> Terms:
+def terms(config: ObjectiveConfig, densities: Densities, beta: float | Tensor) -> Terms:
     """The configured objective's terms; `beta` weighs the ELBO's rate."""
     if config.kind == "elbo":
         return elbo(densities, beta)

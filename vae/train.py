@@ -61,10 +61,22 @@ class TrainState:
     step: int = 0  # updates made
 
 
+# What `train_step` takes and returns.
+Step = Callable[
+    [TrainState, Forward, Batch, TrainConfig, ObjectiveConfig, int, Shard],
+    Tensor,
+]
+
+
 def new_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainState:
-    """Start training `model` on `device`: Adam, in one fused kernel per step."""
-    model = model.to(device, config.dtype)
-    return TrainState(model, torch.optim.Adam(model.parameters(), config.learning_rate, fused=True))
+    """Start training `model` on `device`: Adam, in one fused kernel per step.
+
+    On a GPU its learning rate is a tensor there, so that a CUDA graph of a step can read it.
+    """
+    model, on_gpu = model.to(device, config.dtype), device.type == "cuda"
+    rate = torch.tensor(config.learning_rate, device=device) if on_gpu else config.learning_rate
+    optimizer = torch.optim.Adam(model.parameters(), rate, fused=True, capturable=on_gpu)
+    return TrainState(model, optimizer)
 
 
 def learning_rate_at(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -83,20 +95,28 @@ def train_epoch(
     *,
     steps: int,
     shard: Shard,
+    step: Step | None = None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Tensor:
     """Run one epoch of `steps` updates and return this rank's part of each step's mean loss.
 
     Collective: under DDP every rank calls it. The result is float64 [steps], in nats per image;
     summed over ranks it is the loss of the global batches. `forward` is the model, or DDP around
-    it. Raises DivergedError, on every rank and before the update, if the gradient is not finite.
+    it; `step` is `train_step`, or the same from a CUDA graph. Raises DivergedError, on every rank
+    and with the weights before the update, if a gradient was not finite.
     """
-    losses = []
+    losses, step = list[Tensor](), step or train_step
     for batch in batches:
-        losses.append(train_step(state, forward, batch, config, objective, steps, shard))
+        losses.append(step(state, forward, batch, config, objective, steps, shard))
         on_step(len(losses))
+    values = torch.stack(losses).double().cpu()
+    broken = (~torch.isfinite(values)).nonzero()
+    if len(broken):  # a graph's, which the host learns of only now
+        first = int(broken[0])
+        state.step -= len(values) - first
+        raise diverged(state, values[first], config, shard)
     state.epoch += 1
-    return torch.stack(losses).double().cpu()
+    return values
 
 
 def train_step(
@@ -108,26 +128,56 @@ def train_step(
     steps: int,
     shard: Shard,
 ) -> Tensor:
-    """Make one update of an epoch of `steps`; return this rank's part of the global mean loss."""
+    """Make one update of an epoch of `steps`; return this rank's part of the global mean loss.
+
+    Collective. Raises DivergedError, on every rank and before the update.
+    """
+    beta = objective.beta_at(state.step / steps)
+    loss, norm = backward(state, forward, batch, config, objective, beta, shard)
+    if not torch.isfinite(norm):
+        raise diverged(state, loss, config, shard)
+    set_learning_rate(state, config, steps)
+    update(state, config, norm)
+    state.step += 1
+    return loss
+
+
+def backward(
+    state: TrainState,
+    forward: Forward,
+    batch: Batch,
+    config: TrainConfig,
+    objective: ObjectiveConfig,
+    beta: float | Tensor,
+    shard: Shard,
+) -> tuple[Tensor, Tensor]:
+    """Give the parameters their gradients: this rank's part of the mean loss, and their norm."""
     with autocast(config, batch.x_BCHW.device):
         densities = forward(batch.x_BCHW, batch.eps_KBD)
-    beta = objective.beta_at(state.step / steps)
     mean_loss = terms(objective, densities, beta).loss_B.sum() / batch.global_size
     # DDP averages gradients over ranks; shards may differ in size, so each rank's part of the
     # global mean is scaled by the number of ranks to make that average the global mean's gradient.
     (mean_loss * shard.world).backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
-    norm = get_total_norm(gradients)
-    if not torch.isfinite(norm):
-        raise diverged(state, mean_loss.detach(), config, shard)
+    return mean_loss.detach(), get_total_norm(gradients)
+
+
+def set_learning_rate(state: TrainState, config: TrainConfig, steps: int) -> None:
+    """The rate of the next update, of epochs of `steps` each."""
+    rate = learning_rate_at(config, state.step, steps * config.epochs)
+    for group in state.optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def update(state: TrainState, config: TrainConfig, norm: Tensor) -> None:
+    """Clip the gradients, which have this norm, let Adam use them, and drop them."""
     if config.grad_clip:
         clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate_at(config, state.step, steps * config.epochs)
     state.optimizer.step()
     state.optimizer.zero_grad()
-    state.step += 1
-    return mean_loss.detach()
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:

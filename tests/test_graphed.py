@@ -1,0 +1,110 @@
+"""A step whose outcome the host doesn't wait for: the same updates, and the same end if they fail.
+
+On the CPU everything but the capture runs; where there is a GPU, the capture too.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vae.batches import Batch, BatchPlan, Shard
+from vae.graphed import GraphedStep
+from vae.models import ModelConfig, build_model
+from vae.objectives import ObjectiveConfig
+from vae.train import (
+    DivergedError,
+    Step,
+    TrainConfig,
+    TrainState,
+    new_state,
+    train_epoch,
+    train_step,
+)
+
+SHAPE, EPOCHS, STEPS = (1, 4, 4), 3, 6  # of 8 images each, the last of 3
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
+SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "plain": ({}, {}),
+    "clipped": ({"grad_clip": 0.5, "schedule": "constant"}, {}),
+    "warmed up": ({}, {"warmup_epochs": 2}),
+    "weighted": ({"precision": "float64"}, {"kind": "dreg", "samples": 3}),
+}
+
+
+def batches_of(config: TrainConfig, objective: ObjectiveConfig, device: str) -> list[list[Batch]]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (43, *SHAPE), dtype=torch.uint8, generator=generator).to(device)
+    plan = BatchPlan(
+        seed=0,
+        batch_size=config.batch_size,
+        samples=objective.samples,
+        latent_dim=3,
+        binarize=True,
+        dtype=config.dtype,
+    )
+    return [list(plan.epoch(images, epoch, Shard())) for epoch in range(EPOCHS)]
+
+
+def trained(
+    step: Step,
+    config: TrainConfig,
+    objective: ObjectiveConfig,
+    epochs: list[list[Batch]],
+    device: str,
+) -> tuple[TrainState, Tensor]:
+    """The state and every loss after all epochs."""
+    model = build_model(ModelConfig(latent_dim=3, hidden=(8,)), SHAPE)
+    state = new_state(model, config, torch.device(device))
+    losses = [
+        train_epoch(state, model, batches, config, objective, steps=STEPS, shard=Shard(), step=step)
+        for batches in epochs
+    ]
+    return state, torch.cat(losses)
+
+
+def weights(state: TrainState) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in state.model.parameters()])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_same_updates(name: str, device: str) -> None:
+    """Weights and losses are those of `train_step`, through ragged batches and all schedules."""
+    train, objective = SETTINGS[name]
+    config = TrainConfig(epochs=EPOCHS, batch_size=8, learning_rate=0.01, **train)
+    weighed = ObjectiveConfig(**objective)
+    epochs = batches_of(config, weighed, device)
+    graphed, graphed_losses = trained(GraphedStep(), config, weighed, epochs, device)
+    plain, plain_losses = trained(train_step, config, weighed, epochs, device)
+    assert (graphed.epoch, graphed.step) == (plain.epoch, plain.step) == (EPOCHS, EPOCHS * STEPS)
+    torch.testing.assert_close(graphed_losses, plain_losses)
+    torch.testing.assert_close(weights(graphed), weights(plain))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("bad", [4, 5])
+def test_divergence_is_found_at_the_end_of_the_epoch(bad: int, device: str) -> None:
+    """After a bad step no update is made, full batch or not; the error names that step."""
+    config = TrainConfig(epochs=EPOCHS, batch_size=8, learning_rate=0.01)
+    first, *_ = batches_of(config, ObjectiveConfig(), device)
+    state, _ = trained(train_step, config, ObjectiveConfig(), [first[:bad]], device)
+    before = weights(state)
+    broken = [*first[:bad], first[bad]._replace(eps_KBD=first[bad].eps_KBD * torch.nan)]
+    model = build_model(ModelConfig(latent_dim=3, hidden=(8,)), SHAPE)
+    state = new_state(model, config, torch.device(device))
+    with pytest.raises(DivergedError, match=rf"diverged at step {bad} \(epoch 1, rank 0 of 1\)"):
+        train_epoch(
+            state,
+            model,
+            [*broken, *first[bad + 1 :]],
+            config,
+            ObjectiveConfig(),
+            steps=STEPS,
+            shard=Shard(),
+            step=GraphedStep(),
+        )
+    assert state.step == bad
+    torch.testing.assert_close(weights(state), before)
