@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-CORE = ["densities", "models", "objectives", "batches", "train", "evaluate", "figures"]
-CORE += ["probe", "frechet", "features"]
+CORE = ["densities", "models", "objectives", "batches", "train", "graphed", "evaluate"]
+CORE += ["figures", "probe", "frechet", "features"]
 SERVICES = ["ray", "prefect", "wandb", "s3fs", "optuna"]
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from vae.batches import BatchPlan, Shard, binarized
 from vae.evaluate import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
 from vae.experiment import Experiment
-from vae.graphed import GraphedStep
+from vae.graphed import step_on
 from vae.models import VAE, build_model
-from vae.train import Forward, Step, new_state, train_epoch, train_step
+from vae.train import Forward, new_state, train_epoch
 
 Row = dict[str, float]  # the metrics of one epoch
 
@@ -40,8 +40,7 @@ class Fit:
         self.train = train.to(device)
         self.val = evaluation_images(val, experiment).to(device)
         self.state = new_state(first_model(experiment, train), experiment.train, device)
-        alone_on_gpu = device.type == "cuda" and shard.world == 1
-        self.step: Step = GraphedStep() if alone_on_gpu else train_step
+        self.step = step_on(device, shard)
         self.plan = batch_plan(experiment)
         self.steps = self.plan.steps(len(train))
 

@@ -12,6 +12,7 @@ from vae.batches import Batch, Shard
 from vae.objectives import ObjectiveConfig
 from vae.train import (
     Forward,
+    Step,
     TrainConfig,
     TrainState,
     backward,
@@ -89,6 +90,11 @@ class GraphedStep:
             self.loss.copy_(loss.masked_fill(self.broken.bool(), torch.nan))
 
         return step
+
+
+def step_on(device: torch.device, shard: Shard) -> Step:
+    """`train_step`, from a graph where one process has a GPU to itself."""
+    return GraphedStep() if device.type == "cuda" and shard.world == 1 else train_step
 
 
 def captured(work: Callable[[], None], device: torch.device) -> Callable[[], None]:

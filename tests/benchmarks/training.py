@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.benchmarks import common_loop, floor
 from tests.benchmarks.table import lines, medians
 from vae.batches import BatchPlan, Shard
+from vae.graphed import step_on
 from vae.models import ModelConfig, build_model
 from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig, new_state, train_epoch
@@ -36,12 +37,12 @@ def engine_epoch(
     plan = BatchPlan(
         seed=0, batch_size=batch_size, samples=1, latent_dim=model.latent_dim, binarize=True
     )
-    steps = plan.steps(len(images_NCHW))
+    steps, step = plan.steps(len(images_NCHW)), step_on(images_NCHW.device, Shard())
 
     def epoch() -> None:
         batches = plan.epoch(images_NCHW, state.epoch, Shard())
         arguments = (state, state.model, batches, config, ObjectiveConfig())
-        train_epoch(*arguments, steps=steps, shard=Shard())
+        train_epoch(*arguments, steps=steps, shard=Shard(), step=step)
 
     return epoch
 
