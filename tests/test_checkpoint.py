@@ -84,6 +84,23 @@ def test_resumed_equals_uninterrupted(folder: Store) -> None:
         assert torch.equal(ours, theirs)
 
 
+def test_adam_keeps_its_own_options(folder: Store) -> None:
+    """What a GPU's Adam was told to do is not taken over with its moments."""
+    written, resumed = fit_of(), fit_of()
+    train(written, 1)
+    (options,) = written.state.optimizer.param_groups
+    options |= {"capturable": True, "lr": torch.tensor(0.5)}
+    checkpoint.save(folder, PREFIX, written.state, rows_of(1.0))
+    (before,) = (dict(group) for group in resumed.state.optimizer.param_groups)
+    content = checkpoint.latest(folder, PREFIX)
+    assert content is not None
+    checkpoint.restore(resumed.state, content)
+    (after,) = resumed.state.optimizer.param_groups
+    assert (after["capturable"], after["lr"]) == (before["capturable"], before["lr"])
+    for ours, theirs in zip(tensors(resumed), tensors(written), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
 def test_a_damaged_checkpoint(damage: str, folder: Store, caplog: pytest.LogCaptureFixture) -> None:
     """The newest checkpoint's bytes are wrong: one warning names it, the one before is taken."""

@@ -62,10 +62,7 @@ class TrainState:
 
 
 # What `train_step` takes and returns.
-Step = Callable[
-    [TrainState, Forward, Batch, TrainConfig, ObjectiveConfig, int, Shard],
-    Tensor,
-]
+Step = Callable[[TrainState, Forward, Batch, TrainConfig, ObjectiveConfig, int, Shard], Tensor]
 
 
 def new_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainState:
@@ -151,7 +148,10 @@ def backward(
     beta: float | Tensor,
     shard: Shard,
 ) -> tuple[Tensor, Tensor]:
-    """Give the parameters their gradients: this rank's part of the mean loss, and their norm."""
+    """Give the parameters their gradients; this rank's part of the mean loss, and their norm.
+
+    Collective. Both are scalars on the device; the loss is in nats per image.
+    """
     with autocast(config, batch.x_BCHW.device):
         densities = forward(batch.x_BCHW, batch.eps_KBD)
     mean_loss = terms(objective, densities, beta).loss_B.sum() / batch.global_size
