@@ -47,13 +47,13 @@ def winner_markdown(run_id: str, result: dict[str, Any]) -> str:
     if not trials:
         return f"Run `{run_id}` has no search: the experiment's search.trials is 0."
     # A trial that finished no epoch, or diverged (NaN), comes last.
-    finished = [trial for trial in trials if trial["nelbo"] is not None]
-    ranked = sorted(finished, key=lambda trial: (trial["nelbo"] != trial["nelbo"], trial["nelbo"]))
-    rows = ranked + [trial for trial in trials if trial["nelbo"] is None]
+    finished = [trial for trial in trials if trial["loss"] is not None]
+    ranked = sorted(finished, key=lambda trial: (trial["loss"] != trial["loss"], trial["loss"]))
+    rows = ranked + [trial for trial in trials if trial["loss"] is None]
     names = sorted({name for trial in trials for name in trial["overrides"]})
     lines = [f"Run `{run_id}`: the lowest validation bound of {len(trials)} trials has", ""]
     lines += [f"- `{name}` = {json.dumps(value)}" for name, value in settings.items()]
-    columns = ["trial", "val/nelbo", "epochs", "stopped early", *names]
+    columns = ["trial", "val/loss", "epochs", "stopped early", *names]
     lines += ["", table_line(columns), table_line(["---"] * len(columns))]
     lines += [table_line(trial_cells(trial, names)) for trial in rows]
     return "\n".join(lines) + "\n"
@@ -61,7 +61,7 @@ def winner_markdown(run_id: str, result: dict[str, Any]) -> str:
 
 def trial_cells(trial: dict[str, Any], names: list[str]) -> list[str]:
     """A trial as cells of the table; a dash where it has nothing to say."""
-    bound = "–" if trial["nelbo"] is None else f"{trial['nelbo']:.2f}"
+    bound = "–" if trial["loss"] is None else f"{trial['loss']:.2f}"
     values = [json.dumps(trial["overrides"].get(name, "–"), ensure_ascii=False) for name in names]
     stopped = "yes" if trial["stopped"] else "no"
     return [str(trial["number"]), bound, str(trial["epochs"]), stopped, *values]

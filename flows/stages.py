@@ -12,6 +12,7 @@ from tuning.results import best_trial
 from tuning.search import search
 from vae import checkpoint, launch
 from vae.datasets import DatasetRef, prepare
+from vae.errors import UserError
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import first_model
 from vae.judge import judge
@@ -75,7 +76,7 @@ def evaluate(session: Session) -> Result:
     def work() -> Work:
         model, ref = trained_model(session), dataset(session)
         run, resources = session.run, session.resources
-        metrics, spans = judge(model, run.experiment, ref, run.store, resources)
+        metrics, spans = judge(model, winner(session), ref, run.store, resources)
         history = session.needed("train")["history"]
         best = history[checkpoint.best_epoch(history) - 1]
         test_metrics = {f"test/{name}": value for name, value in metrics.items()}
@@ -128,12 +129,15 @@ def winner(session: Session) -> Experiment:
 
 
 def trained_model(session: Session) -> VAE:
-    """The model of the best epoch, from the run's checkpoints."""
+    """The model of the best epoch, from the run's checkpoints. Raises UserError."""
     run, experiment = session.run, winner(session)
     history = session.needed("train")["history"]
     content = checkpoint.best(run.store, f"{run.prefix}/checkpoints", history)
     if content is None:
-        raise RuntimeError(f"the best checkpoint of run '{run.run_id}' is missing or corrupt")
+        raise UserError(
+            f"the checkpoint of the best epoch of run '{run.run_id}', "
+            f"{checkpoint.best_epoch(history)}, is missing or corrupt: begin a new run"
+        )
     shape = dataset(session).shape
     model = first_model(experiment, torch.zeros((1, *shape), dtype=torch.uint8))
     model.to(experiment.train.dtype).load_state_dict(content["model"])
@@ -171,7 +175,7 @@ class TrialProgress:
         config = self.session.run.experiment.search
         log.info(
             "search   trial %d of %d  epoch %d of %d  val %.2f nats  (%s)",
-            *(number, config.trials, row["epoch"], config.epochs, row["val/nelbo"]),
+            *(number, config.trials, row["epoch"], config.epochs, row["val/loss"]),
             settings_line(overrides),
         )
         tracked = self.session.track("search", f"trial-{number:02d}")
@@ -183,10 +187,10 @@ class TrialProgress:
         """All trials as one W&B table, on the run of the evaluation."""
         settings = sorted({name for trial in trials for name in trial.overrides})
         rows = [
-            [t.number, *(t.overrides.get(name) for name in settings), t.nelbo, t.epochs, t.stopped]
+            [t.number, *(t.overrides.get(name) for name in settings), t.loss, t.epochs, t.stopped]
             for t in trials
         ]
-        columns = ["trial", *settings, "val/nelbo", "epochs", "stopped"]
+        columns = ["trial", *settings, "val/loss", "epochs", "stopped"]
         self.session.track("evaluate").table("trials", columns, rows)
         for number in range(1, len(trials) + 1):
             self.session.track("search", f"trial-{number:02d}").finish()

@@ -160,6 +160,13 @@ def test_prune_after_an_epoch_was_trained_again(folder: Store) -> None:
     assert epochs_in(folder) == [4, 4, 3, 1]
 
 
+def test_prune_leaves_what_it_knows_nothing_of(folder: Store) -> None:
+    """Epochs that another process is ahead by are its own to judge."""
+    save_epochs(folder, 6)
+    checkpoint.prune(folder, PREFIX, rows_of(1, 2, 3, 4))
+    assert epochs_in(folder) == [6, 5, 4, 3, 1]
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_model_comes_back(config: ModelConfig, dtype: torch.dtype, tmp_path: Path) -> None:

@@ -167,6 +167,11 @@ def test_density_of_a_block(dtype: torch.dtype, pixels: int, scale: float) -> No
                 )
 
 
+def test_density_of_no_images() -> None:
+    """A rank without a share of a ragged batch has no densities, however many samples are asked."""
+    assert bernoulli_log_prob_(torch.ones(0, 20), torch.ones(0, 5, 20)).shape == (0, 5)
+
+
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_any_sharding_gives_the_same_sums(world: int) -> None:
     """Chunks on any rank, in any number, add up to the evaluation of one process."""

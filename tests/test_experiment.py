@@ -133,6 +133,8 @@ def test_mistakes(settings: dict[str, Any], message: str) -> None:
         ("train.schedule", {"choice": ["cosine", "linear"]}, "given 'linear'"),
         ("model.latent_dm", {"choice": [4]}, "did you mean 'model.latent_dim'?"),
         ("search.trials", {"choice": [4]}, "search.trials is not a setting a trial may vary"),
+        ("data.binarize", {"choice": ["none"]}, "data.binarize is not a setting a trial may vary"),
+        ("objective.samples", {"choice": [5]}, "objective.samples is not a setting a trial may"),
         ("seed.x", {"choice": [4]}, "unknown setting 'seed.x'"),
         ("model.latent_dim", {"choice": []}, "takes either choice = [...] or low < high"),
         ("model.latent_dim", {"low": 4}, "takes either choice = [...] or low < high"),

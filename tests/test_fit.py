@@ -123,7 +123,7 @@ def test_the_loss_that_selects() -> None:
 
 
 def test_learning_lowers_the_bound() -> None:
-    """A few updates on images of one kind bring the validation bound down every epoch."""
+    """A few updates on images of one kind bring the validation bound down."""
     dark = torch.zeros((200, *SHAPE), dtype=torch.uint8)
     dark[:, :, :2] = 200
     train = {"epochs": 4, "batch_size": 20, "learning_rate": 0.01}

@@ -1,4 +1,4 @@
-"""The Fréchet distance against closed forms, where rounding bites, and on real digits."""
+"""The Fréchet distance against closed forms, where rounding bites, and between draws."""
 
 import math
 

@@ -85,7 +85,7 @@ def test_the_same_updates(name: str, device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("bad", [4, 5])
+@pytest.mark.parametrize("bad", [3, 4, 5])  # then come a full batch, a ragged one, none
 def test_divergence_is_found_at_the_end_of_the_epoch(bad: int, device: str) -> None:
     """After a bad step no update is made, full batch or not; the error names that step."""
     config = TrainConfig(epochs=EPOCHS, batch_size=8, learning_rate=0.01)

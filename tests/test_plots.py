@@ -15,11 +15,11 @@ HISTORY = [
 LATENT, RATE = "model.latent_dim", "train.learning_rate"
 
 
-def trial(number: int, nelbo: float | None, **fields: object) -> plots.TrialRow:
+def trial(number: int, loss: float | None, **fields: object) -> plots.TrialRow:
     row = {
         "number": number,
         "overrides": {LATENT: 10 * number, RATE: 1e-3 * number},
-        "nelbo": nelbo,
+        "loss": loss,
         "epochs": 4,
         "stopped": False,
         "error": None,

@@ -33,9 +33,9 @@ METRICS = {
 }
 SEARCHED = {"model.latent_dim": 20, "train.learning_rate": 0.00123456}
 TRIALS: list[dict[str, Any]] = [
-    {"number": 1, "nelbo": 110.0, "epochs": 2, "stopped": True, "error": None},
-    {"number": 2, "nelbo": 104.5, "epochs": 4, "stopped": False, "error": None},
-    {"number": 3, "nelbo": None, "epochs": 0, "stopped": False, "error": "out of memory"},
+    {"number": 1, "loss": 110.0, "epochs": 2, "stopped": True, "error": None},
+    {"number": 2, "loss": 104.5, "epochs": 4, "stopped": False, "error": None},
+    {"number": 3, "loss": None, "epochs": 0, "stopped": False, "error": "out of memory"},
 ]
 STAGES: dict[str, dict[str, Any]] = {
     "data": {"time": {"seconds": 2.0, "compute_s": 0.0}},

@@ -138,6 +138,18 @@ def test_divergence_stops_before_the_update(bad: float) -> None:
     assert "\n" not in message
 
 
+def test_divergence_of_the_loss_alone() -> None:
+    """A loss that is no number stops the update even where the gradient is one."""
+    config = TrainConfig(batch_size=8)
+    state, (batch, *_) = state_of(config), batches_of(config)
+    *_, bias = state.model.decoder.parameters()
+    torch.nn.init.constant_(bias, math.inf)  # logits of which x - sigmoid is 0 or -1
+    before = weights(state)
+    with pytest.raises(DivergedError, match="loss nan nats"):
+        train_step(state, state.model, batch, config, ELBO, 4, Shard())
+    assert torch.equal(weights(state), before)
+
+
 def test_a_rate_that_is_too_high() -> None:
     """Training itself, under an absurd rate, ends in that error and not in silence."""
     config = TrainConfig(batch_size=8, learning_rate=1e15, schedule="constant")

@@ -11,11 +11,11 @@ from vae.timing import Span
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One trial: what varied, and the lowest validation negative ELBO (nats) of any epoch."""
+    """One trial: what varied, and the lowest validation loss (nats, beta = 1) of any epoch."""
 
     number: int
     overrides: dict[str, Value]
-    nelbo: float | None  # None if no epoch was finished
+    loss: float | None  # None if no epoch was finished
     epochs: int
     stopped: bool  # early, by the scheduler
     spans: list[Span]
@@ -27,9 +27,9 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
 
     Raises UserError, quoting the first error, if no trial finished an epoch.
     """
-    finished = [t for t in trials if t.nelbo is not None and math.isfinite(t.nelbo)]
+    finished = [t for t in trials if t.loss is not None and math.isfinite(t.loss)]
     if not finished:
         errors = [trial.error for trial in trials if trial.error]
         why = f": {errors[0]}" if errors else ""
         raise UserError(f"none of the {len(trials)} trials of the search finished{why}")
-    return min(finished, key=lambda trial: (trial.nelbo, trial.number))
+    return min(finished, key=lambda trial: (trial.loss, trial.number))

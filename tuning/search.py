@@ -28,7 +28,7 @@ from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import Fit, Row
 from vae.runs import Result, Run, create_json, read_json
 
-METRIC = "best_nelbo"
+METRIC = "best_loss"
 Images = NDArray[Any]
 OnEpoch = Callable[[int, dict[str, Any], Row], None]  # trial number, what varied, metrics
 
@@ -60,7 +60,7 @@ def as_trial(content: Result) -> Trial:
 
 def proposer(experiment: Experiment, done: list[Trial]) -> OptunaSearch:
     """Optuna's TPE, told of the trials that are done."""
-    known = [trial for trial in done if trial.nelbo is not None]
+    known = [trial for trial in done if trial.loss is not None]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return OptunaSearch(
         domains(experiment.search.space),
@@ -68,7 +68,7 @@ def proposer(experiment: Experiment, done: list[Trial]) -> OptunaSearch:
         mode="min",
         seed=experiment.seed + len(done),
         points_to_evaluate=[trial.overrides for trial in known] or None,
-        evaluated_rewards=[trial.nelbo for trial in known] or None,
+        evaluated_rewards=[trial.loss for trial in known] or None,
     )
 
 
@@ -109,7 +109,7 @@ def run_trials(
 def trial(
     overrides: dict[str, Any], *, settings: dict[str, Any], train: Images, val: Images
 ) -> None:
-    """Train one candidate for the search's epochs, reporting the best bound so far (nats)."""
+    """Train one candidate for the search's epochs, reporting its lowest validation loss (nats)."""
     epochs = settings["search"]["epochs"]
     changed = with_overrides(settings, overrides | {"train.epochs": epochs})
     # Copied, because torch takes no read-only array; Ray's object store holds the one original.
@@ -118,7 +118,7 @@ def trial(
     fit, best = Fit(from_dict(changed), images, held_out, device), math.inf
     for _ in range(epochs):
         row, _ = fit.epoch(fit.state.model, on_step=lambda step: None)
-        best = min(best, row["val/nelbo"])
+        best = min(best, row["val/loss"])
         tune.report({**row, METRIC: best})
 
 
@@ -144,7 +144,7 @@ class Recorder(tune.Callback):
         **_: Any,
     ) -> None:
         """Keep the epoch's metrics and pass them on."""
-        names = ("epoch", "train/loss", "val/nelbo", "val/rate", "val/distortion")
+        names = ("epoch", "train/loss", "val/loss", "val/nelbo", "val/rate", "val/distortion")
         row = {name: result[name] for name in (*names, "images_per_s", "began", "ended")}
         self.rows.setdefault(trial.trial_id, []).append(row)
         self.on_epoch(self.number(trial), dict(trial.config), row)
@@ -174,7 +174,7 @@ class Recorder(tune.Callback):
         ended = Trial(
             number=self.number(trial),
             overrides=dict(trial.config),
-            nelbo=min((row["val/nelbo"] for row in rows), default=None),
+            loss=min((row["val/loss"] for row in rows), default=None),
             epochs=len(rows),
             stopped=error is None and len(rows) < self.run.experiment.search.epochs,
             spans=[(row["began"], row["ended"]) for row in rows],

@@ -113,8 +113,11 @@ def best_epoch(history: History) -> int:
 
 
 def prune(store: Store, prefix: str, history: History) -> None:
-    """Delete what is neither the best, nor the latest, nor the one before it to fall back on."""
-    checkpoints = saved(store, prefix)
+    """Delete what is neither the best, nor the latest, nor the one before it to fall back on.
+
+    Only of the epochs in `history`: another process that is ahead needs those after them.
+    """
+    checkpoints = [saving for saving in saved(store, prefix) if saving.epoch <= len(history)]
     # By epoch: one that was trained again after its checkpoint rotted has two.
     epochs = sorted({checkpoint.epoch for checkpoint in checkpoints})
     kept = {*epochs[-2:], best_epoch(history)}

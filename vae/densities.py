@@ -85,9 +85,10 @@ def bernoulli_log_prob_(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
     log_px_BK = (logits_BKP * (x_BP - 0.5)[:, None]).sum(-1)
     magnitude_BKP = logits_BKP.abs_()
     log_px_BK -= 0.5 * magnitude_BKP.sum(-1)
-    together = math.gcd(x_BP.shape[1], 64)
-    factors = magnitude_BKP.sigmoid_().view(*log_px_BK.shape, together, -1).prod(-2)
-    return log_px_BK + factors.log_().sum(-1)
+    pixels = x_BP.shape[1]
+    together = math.gcd(pixels, 64)
+    grouped = magnitude_BKP.sigmoid_().view(*log_px_BK.shape, together, pixels // together)
+    return log_px_BK + grouped.prod(-2).log_().sum(-1)
 
 
 def blocks_of(logits_KBP: Tensor) -> list[slice]:

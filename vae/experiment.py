@@ -21,6 +21,8 @@ from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig
 
 Value = str | int | float | bool | list[int]
+# A trial may not vary what is shared by all, nor what makes their losses no longer comparable.
+FIXED = ("name", "data.", "evaluation.", "search.", "objective.kind", "objective.samples")
 SEEDS = 2**31  # NumPy's generators, which Optuna seeds, take 32 bits
 Overrides = Mapping[str, Value]  # {"train.learning_rate": 3e-4}: the CLI, flows and Tune speak this
 
@@ -152,7 +154,7 @@ def from_dict(settings: Mapping[str, Any]) -> Experiment:
     experiment = _validated(settings)
     for setting, values in experiment.search.space.items():
         for value in values.ends():
-            if setting.split(".")[0] == "search":
+            if setting.startswith(FIXED):
                 raise UserError(f"search.space: {setting} is not a setting a trial may vary")
             _validated(with_overrides(settings, {setting: value}))
     return experiment

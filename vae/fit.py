@@ -1,6 +1,6 @@
 """Training a model from its first weights, epoch by epoch: the part that trials and workers share.
 
-Torch only. What differs between one process and many comes in from outside: the shard, and how
+Without Ray. What differs between one process and many comes in from outside: the shard, and how
 sums are reduced over ranks.
 """
 

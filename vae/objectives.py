@@ -1,22 +1,13 @@
-"""What training minimises and what is compared: functions of log densities, in nats per image."""
+"""What training minimises: functions of log densities, each [B], in nats per image."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vae.densities import Densities, gaussian_log_prob
-
-
-class Terms(NamedTuple):
-    """Per image, each [B], in nats."""
-
-    loss_B: Tensor  # what training minimises
-    bound_B: Tensor  # lower bound on log p(x) at beta = 1: the only number ever compared
-    rate_B: Tensor  # KL(q(z|x) || p(z)), closed form
-    distortion_B: Tensor  # -log p(x|z), mean over the K samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,29 +44,25 @@ class ObjectiveConfig:
         return self.beta * epochs / self.warmup_epochs
 
 
-def elbo(densities: Densities, beta: float | Tensor = 1.0) -> Terms:
-    """Evidence lower bound with the closed-form KL; loss = distortion + beta * rate.
+def elbo_loss(densities: Densities, beta: float | Tensor = 1.0) -> Tensor:
+    """Negative evidence lower bound, with the closed-form KL: distortion + beta * rate.
 
     Kingma & Welling 2014, arXiv:1312.6114; beta of Higgins et al. 2017.
     """
-    distortion_B = -densities.px_KB.mean(0)
-    rate_B = densities.kl_B
-    bound_B = -(distortion_B + rate_B)
-    return Terms(distortion_B + beta * rate_B, bound_B, rate_B, distortion_B)
+    return beta * densities.kl_B - densities.px_KB.mean(0)
 
 
-def iwae(densities: Densities) -> Terms:
-    """K-sample importance-weighted bound; the loss is its negative.
+def iwae_loss(densities: Densities) -> Tensor:
+    """Negative K-sample importance-weighted bound.
 
     Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519. With K = 1 it is a single-sample
-    estimate of the ELBO.
+    estimate of the negative ELBO.
     """
-    bound_B = log_mean_weight(densities.px_KB + densities.pz_KB - densities.qz_KB)
-    return Terms(-bound_B, bound_B, densities.kl_B, -densities.px_KB.mean(0))
+    return -log_mean_weight(densities.px_KB + densities.pz_KB - densities.qz_KB)
 
 
-def dreg(densities: Densities) -> Terms:
-    """As `iwae`, with the doubly reparameterised gradient for the encoder.
+def dreg_loss(densities: Densities) -> Tensor:
+    """As `iwae_loss`, with the doubly reparameterised gradient for the encoder.
 
     Tucker et al. 2019, arXiv:1810.04152: the encoder learns through the samples alone, each with
     its normalised weight squared, which keeps its gradient from drowning in noise as K grows.
@@ -88,8 +75,7 @@ def dreg(densities: Densities) -> Terms:
         z_KBD.register_hook(lambda g: g * weights_KB[..., None])  # type: ignore[no-untyped-call]
     surrogate_B = -(weights_KB * log_weights_KB).sum(0)
     bound_B = log_mean_weight(log_weights_KB.detach())
-    loss_B = surrogate_B - surrogate_B.detach() - bound_B  # the bound's value, this gradient
-    return Terms(loss_B, bound_B, densities.kl_B, -densities.px_KB.mean(0))
+    return surrogate_B - surrogate_B.detach() - bound_B  # the bound's value, this gradient
 
 
 def log_mean_weight(log_weights_KB: Tensor) -> Tensor:
@@ -97,8 +83,8 @@ def log_mean_weight(log_weights_KB: Tensor) -> Tensor:
     return torch.logsumexp(log_weights_KB, dim=0) - math.log(len(log_weights_KB))
 
 
-def terms(config: ObjectiveConfig, densities: Densities, beta: float | Tensor) -> Terms:
-    """The configured objective's terms; `beta` weighs the ELBO's rate."""
+def loss_of(config: ObjectiveConfig, densities: Densities, beta: float | Tensor) -> Tensor:
+    """The configured objective; `beta` weighs the ELBO's rate."""
     if config.kind == "elbo":
-        return elbo(densities, beta)
-    return {"iwae": iwae, "dreg": dreg}[config.kind](densities)
+        return elbo_loss(densities, beta)
+    return {"iwae": iwae_loss, "dreg": dreg_loss}[config.kind](densities)

@@ -21,7 +21,7 @@ class TrialRow(TypedDict):
 
     number: int
     overrides: dict[str, Any]
-    nelbo: float | None  # best val/nelbo in nats; None if no epoch finished
+    loss: float | None  # best val/loss in nats; None if no epoch finished
     epochs: int
     stopped: bool  # early, by the scheduler
     error: str | None
@@ -53,7 +53,7 @@ def training_curves(history: Sequence[Mapping[str, float | None]]) -> str:
 
 
 def trial_plot(trials: Sequence[TrialRow], latent_dim: str, learning_rate: str) -> str:
-    """Inline SVG of a search: latent size against learning rate, coloured by val/nelbo.
+    """Inline SVG of a search: latent size against learning rate, coloured by val/loss.
 
     The last two arguments name the overrides to draw. Raises KeyError if a trial lacks one.
     """
@@ -69,18 +69,18 @@ def trial_plot(trials: Sequence[TrialRow], latent_dim: str, learning_rate: str) 
     tried = sorted({trial["overrides"][latent_dim] for trial in trials})
     axes.xaxis.set_major_locator(FixedLocator(tried, nbins=8))
     axes.xaxis.set_major_formatter("{x:g}")
-    best, values = best_row(trials), [t["nelbo"] for t in trials if is_finite(t["nelbo"])]
+    best, values = best_row(trials), [t["loss"] for t in trials if is_finite(t["loss"])]
     scale = Normalize(min(values, default=0), max(values, default=1))
     dots = {}
     for trial in trials:
         at = trial["overrides"][latent_dim], trial["overrides"][learning_rate]
-        nelbo, marker = trial["nelbo"], OUTCOME_MARKERS[outcome(trial)]
-        shade = mpl.colormaps["viridis_r"](float(scale(nelbo))) if is_finite(nelbo) else "grey"
+        loss, marker = trial["loss"], OUTCOME_MARKERS[outcome(trial)]
+        shade = mpl.colormaps["viridis_r"](float(scale(loss))) if is_finite(loss) else "grey"
         style: dict[str, Any] = {"color": shade, "edgecolors": "black", "linewidths": 0.5}
         dots[outcome(trial)] = axes.scatter(*at, s=60, marker=marker, **style)
         if trial is best:
             dots["best"] = axes.scatter(*at, s=220, color="none", edgecolors=ORANGE)
-    figure.colorbar(ScalarMappable(scale, "viridis_r"), ax=axes, label="val/nelbo (nats per image)")
+    figure.colorbar(ScalarMappable(scale, "viridis_r"), ax=axes, label="val/loss (nats per image)")
     figure.legend(dots.values(), dots.keys(), loc="outside upper center", ncols=4, frameon=False)
     return _render_svg(figure, "trials")
 
@@ -92,7 +92,7 @@ def outcome(trial: TrialRow) -> str:
 
 def best_row(trials: Sequence[TrialRow]) -> TrialRow | None:
     """Return the first trial with the lowest finite bound, None if no trial has one."""
-    finite = [(nelbo, i) for i, trial in enumerate(trials) if is_finite(nelbo := trial["nelbo"])]
+    finite = [(loss, i) for i, trial in enumerate(trials) if is_finite(loss := trial["loss"])]
     return trials[min(finite)[1]] if finite else None
 
 

@@ -14,7 +14,7 @@ from vae.batches import Batch, Shard
 from vae.densities import Densities
 from vae.errors import UserError
 from vae.models import VAE
-from vae.objectives import ObjectiveConfig, terms
+from vae.objectives import ObjectiveConfig, loss_of
 
 Forward = Callable[[Tensor, Tensor], Densities]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -154,10 +154,13 @@ def backward(
     """
     with autocast(config, batch.x_BCHW.device):
         densities = forward(batch.x_BCHW, batch.eps_KBD)
-    mean_loss = terms(objective, densities, beta).loss_B.sum() / batch.global_size
+    mean_loss = loss_of(objective, densities, beta).sum() / batch.global_size
     # DDP averages gradients over ranks; shards may differ in size, so each rank's part of the
     # global mean is scaled by the number of ranks to make that average the global mean's gradient.
-    (mean_loss * shard.world).backward()  # type: ignore[no-untyped-call]
+    # A loss that is not finite, times 0, is NaN: it reaches every rank through the gradient, which
+    # may be finite where the loss is not.
+    scale = shard.world + 0 * mean_loss.detach()
+    (mean_loss * scale).backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
     return mean_loss.detach(), get_total_norm(gradients)
 

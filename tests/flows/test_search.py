@@ -7,11 +7,11 @@ from flows.search import artifact_key, winner_markdown
 NAN = float("nan")
 
 
-def trial(number: int, nelbo: float | None, latent_dim: int) -> dict[str, Any]:
+def trial(number: int, loss: float | None, latent_dim: int) -> dict[str, Any]:
     """A trial as the search stage records it."""
     overrides = {"model.latent_dim": latent_dim, "train.learning_rate": 0.001}
     return {
-        "number": number, "overrides": overrides, "nelbo": nelbo, "epochs": 2, "stopped": False
+        "number": number, "overrides": overrides, "loss": loss, "epochs": 2, "stopped": False
     }  # fmt: skip
 
 

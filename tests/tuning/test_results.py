@@ -8,11 +8,11 @@ from tuning.results import Trial, best_trial
 from vae.errors import UserError
 
 
-def trial(number: int, nelbo: float | None, error: str | None = None) -> Trial:
+def trial(number: int, loss: float | None, error: str | None = None) -> Trial:
     return Trial(
         number=number,
         overrides={"model.latent_dim": number},
-        nelbo=nelbo,
+        loss=loss,
         epochs=1,
         stopped=False,
         spans=[],
@@ -31,7 +31,7 @@ def trial(number: int, nelbo: float | None, error: str | None = None) -> Trial:
 )
 def test_the_lowest_finite_bound_wins(bounds: list[float | None], winner: int) -> None:
     """The lowest bound wins, the first of equals; failed and diverged trials can't."""
-    trials = [trial(number, nelbo) for number, nelbo in enumerate(bounds)]
+    trials = [trial(number, loss) for number, loss in enumerate(bounds)]
     assert best_trial(trials).number == winner
     assert best_trial(trials[::-1]).number == winner
 
