@@ -51,7 +51,7 @@ def winner_markdown(run_id: str, result: dict[str, Any]) -> str:
     ranked = sorted(finished, key=lambda trial: (trial["loss"] != trial["loss"], trial["loss"]))
     rows = ranked + [trial for trial in trials if trial["loss"] is None]
     names = sorted({name for trial in trials for name in trial["overrides"]})
-    lines = [f"Run `{run_id}`: the lowest validation bound of {len(trials)} trials has", ""]
+    lines = [f"Run `{run_id}`: the lowest validation loss of {len(trials)} trials has", ""]
     lines += [f"- `{name}` = {json.dumps(value)}" for name, value in settings.items()]
     columns = ["trial", "val/loss", "epochs", "stopped early", *names]
     lines += ["", table_line(columns), table_line(["---"] * len(columns))]
@@ -61,10 +61,10 @@ def winner_markdown(run_id: str, result: dict[str, Any]) -> str:
 
 def trial_cells(trial: dict[str, Any], names: list[str]) -> list[str]:
     """A trial as cells of the table; a dash where it has nothing to say."""
-    bound = "–" if trial["loss"] is None else f"{trial['loss']:.2f}"
+    loss = "–" if trial["loss"] is None else f"{trial['loss']:.2f}"
     values = [json.dumps(trial["overrides"].get(name, "–"), ensure_ascii=False) for name in names]
     stopped = "yes" if trial["stopped"] else "no"
-    return [str(trial["number"]), bound, str(trial["epochs"]), stopped, *values]
+    return [str(trial["number"]), loss, str(trial["epochs"]), stopped, *values]
 
 
 def table_line(cells: list[str]) -> str:

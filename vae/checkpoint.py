@@ -117,7 +117,7 @@ def prune(store: Store, prefix: str, history: History) -> None:
 
     Only of the epochs in `history`: another process that is ahead needs those after them.
     """
-    checkpoints = [saving for saving in saved(store, prefix) if saving.epoch <= len(history)]
+    checkpoints = [found for found in saved(store, prefix) if found.epoch <= len(history)]
     # By epoch: one that was trained again after its checkpoint rotted has two.
     epochs = sorted({checkpoint.epoch for checkpoint in checkpoints})
     kept = {*epochs[-2:], best_epoch(history)}

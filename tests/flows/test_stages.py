@@ -1,6 +1,18 @@
-"""What the stages say of their results."""
+"""What the stages say of their results, and of what they can't go on from."""
 
-from flows.stages import quality_line
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from flows.session import Session
+from flows.stages import quality_line, trained_model
+from vae.errors import UserError
+from vae.experiment import load_experiment
+from vae.runs import open_run
+from vae.store import open_store
+from vae.tracking import Tracker
 
 
 def test_quality_is_said_in_one_line() -> None:
@@ -17,3 +29,18 @@ def test_quality_is_said_in_one_line() -> None:
         assert figure in line
     assert "\n" not in line
     assert "no labels" in quality_line({})
+
+
+@pytest.mark.parametrize("rotten", [False, True])
+def test_the_best_checkpoint_is_gone(rotten: bool, tmp_path: Path) -> None:
+    """Missing or rotten, it is named in one line with what to do; another epoch doesn't serve."""
+    run = open_run(open_store(f"file://{tmp_path}/store"), "r", load_experiment("tiny"))
+    run.record("search", {"overrides": {}, "trials": []})
+    run.record("train", {"history": [{"epoch": 1, "val/loss": 2.0}, {"epoch": 2, "val/loss": 3.0}]})
+    run.store.put(f"{run.prefix}/checkpoints/epoch-{1 if rotten else 2:05d}-{'0' * 64}.pt", b"torn")
+    session = Session(run, Future(), Tracker("r", tmp_path), time.time())
+    with pytest.raises(UserError) as raised:
+        trained_model(session)
+    assert str(raised.value) == (
+        "the checkpoint of the best epoch of run 'r', 1, is missing or corrupt: begin a new run"
+    )
