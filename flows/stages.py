@@ -140,7 +140,7 @@ def trained_model(session: Session) -> VAE:
         )
     shape = dataset(session).shape
     model = first_model(experiment, torch.zeros((1, *shape), dtype=torch.uint8))
-    model.to(experiment.train.dtype).load_state_dict(content["model"])
+    model.to(experiment.train.dtype).load_state_dict(content["averaged"])
     return model.float().eval()
 
 

@@ -33,13 +33,13 @@ def folder(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
-def fit_of(epochs: int = 4) -> Fit:
+def fit_of(epochs: int = 4, ema_decay: float = 0.0) -> Fit:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (30, *SHAPE), dtype=torch.uint8, generator=generator)
     settings = {
         "name": "small",
         "model": {"hidden": [8], "latent_dim": 3},
-        "train": {"epochs": epochs, "batch_size": 8},
+        "train": {"epochs": epochs, "batch_size": 8, "ema_decay": ema_decay},
     }
     return Fit(from_dict(settings), images, images[:10], torch.device("cpu"))
 
@@ -50,7 +50,8 @@ def train(fit: Fit, epochs: int) -> History:
 
 def tensors(fit: Fit) -> list[Tensor]:
     moments = [entry[key] for entry in fit.state.optimizer.state.values() for key in sorted(entry)]
-    return [*fit.state.model.state_dict().values(), *moments]
+    models = (fit.state.model, fit.state.averaged)
+    return [*moments, *(tensor for model in models for tensor in model.state_dict().values())]
 
 
 def rows_of(*bounds: float) -> History:
@@ -69,9 +70,10 @@ def epochs_in(store: Store) -> list[int]:
     return [found.epoch for found in checkpoint.saved(store, PREFIX)]
 
 
-def test_resumed_equals_uninterrupted(folder: Store) -> None:
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_resumed_equals_uninterrupted(folder: Store, ema_decay: float) -> None:
     """Two epochs, a checkpoint, a new process's state and two more are four epochs to the bit."""
-    whole, first, second = fit_of(), fit_of(), fit_of()
+    whole, first, second = (fit_of(ema_decay=ema_decay) for _ in range(3))
     train(whole, 4)
     history = train(first, 2)
     checkpoint.save(folder, PREFIX, first.state, history)

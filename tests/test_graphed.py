@@ -30,6 +30,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
     "clipped": ({"grad_clip": 0.5, "schedule": "constant"}, {}),
     "warmed up": ({}, {"warmup_epochs": 2}),
+    "averaged": ({"ema_decay": 0.9}, {}),
     "weighted": ({"precision": "float64"}, {"kind": "dreg", "samples": 3}),
 }
 
@@ -66,7 +67,7 @@ def trained(
 
 
 def weights(state: TrainState) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in state.model.parameters()])
+    return torch.cat([parameter.detach().flatten() for parameter in state.averaged.parameters()])
 
 
 @pytest.mark.parametrize("device", DEVICES)

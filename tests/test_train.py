@@ -109,6 +109,32 @@ def test_a_gradient_is_cut_to_its_norm() -> None:
     assert first_moment(free / 4) == pytest.approx(free / 4, rel=1e-4)
 
 
+@pytest.mark.parametrize("decay", [0.15, 0.9])
+def test_the_average_of_the_weights(decay: float) -> None:
+    """Each update moves it by 1 - decay of what lies between, over the first ones by more."""
+    config = TrainConfig(batch_size=8, learning_rate=0.1, precision="float64", ema_decay=decay)
+    state, expected = state_of(config), torch.tensor(0.0)
+
+    def on_step(made: int) -> None:
+        nonlocal expected
+        kept = min(decay, (1 + made) / (10 + made))  # 2/11, 3/12, 4/13, 5/14
+        before = expected if made > 1 else first
+        expected = kept * before + (1 - kept) * weights(state)
+
+    first = weights(state)
+    batches = batches_of(config)
+    train_epoch(state, state.model, batches, config, ELBO, steps=4, shard=Shard(), on_step=on_step)
+    averaged = torch.nn.utils.parameters_to_vector(state.averaged.parameters())
+    torch.testing.assert_close(averaged, expected)
+    assert not torch.allclose(averaged, weights(state))
+
+
+def test_without_a_decay_there_is_no_second_model() -> None:
+    """What is judged is then the model itself."""
+    state = state_of(TrainConfig())
+    assert state.averaged is state.model
+
+
 def test_bfloat16_keeps_its_sums_in_float32() -> None:
     """Autocast halves the products alone: weights and losses are float32, close to exact ones."""
     losses = {}
@@ -169,6 +195,9 @@ def test_a_rate_that_is_too_high() -> None:
         ({"learning_rate": math.inf}, "learning_rate is inf"),
         ({"grad_clip": -1.0}, "grad_clip is -1.0"),
         ({"grad_clip": math.nan}, "grad_clip is nan"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"ema_decay": -0.1}, "ema_decay is -0.1"),
+        ({"ema_decay": math.nan}, "ema_decay is nan"),
     ],
 )
 def test_impossible_training(settings: dict[str, float], message: str) -> None:

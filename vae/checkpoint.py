@@ -41,6 +41,7 @@ def save(store: Store, prefix: str, state: TrainState, history: History) -> Save
     buffer = io.BytesIO()
     content = {
         "model": state.model.state_dict(),
+        "averaged": state.averaged.state_dict(),  # no more bytes where it is the model itself
         "optimizer": state.optimizer.state_dict(),
         "epoch": state.epoch,
         "step": state.step,
@@ -97,6 +98,7 @@ def best(store: Store, prefix: str, history: History) -> dict[str, Any] | None:
 def restore(state: TrainState, content: dict[str, Any]) -> History:
     """Continue from a checkpoint's content in place; return the history up to it."""
     state.model.load_state_dict(content["model"])
+    state.averaged.load_state_dict(content["averaged"])
     # Adam's moments alone: its options belong to this device, which may be another than the one
     # that the checkpoint was written on.
     options = state.optimizer.state_dict()["param_groups"]

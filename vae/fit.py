@@ -82,7 +82,7 @@ class Fit:
         as many samples as an importance-weighted objective takes. It selects among epochs, because
         such an objective goes on to improve its own bound at the cost of the ELBO.
         """
-        experiment, model = self.experiment, self.state.model
+        experiment, model = self.experiment, self.state.averaged
         mine = range(self.shard.rank, chunks(len(self.val)), self.shard.world)
         config = EvaluationConfig(samples=experiment.objective.samples, seed=experiment.seed)
         if experiment.objective.weighs_samples:

@@ -1,5 +1,6 @@
 """One epoch of training: torch only, the same for a search trial, one process and a DDP worker."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vae.batches import Batch, Shard
 from vae.densities import Densities
@@ -33,6 +35,7 @@ class TrainConfig:
     learning_rate: float = 1e-3  # Adam's, at its peak
     schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to 0 at the last step
     grad_clip: float = 0.0  # largest gradient norm; 0 leaves gradients alone
+    ema_decay: float = 0.0  # of the weights that are judged and published; 0 averages none
     precision: Literal["float32", "bfloat16", "float64"] = "float32"  # bfloat16: autocast
 
     def __post_init__(self) -> None:
@@ -44,6 +47,8 @@ class TrainConfig:
             raise ValueError(f"learning_rate is {self.learning_rate}, must be above 0")
         if not 0 <= self.grad_clip < math.inf:
             raise ValueError(f"grad_clip is {self.grad_clip}, must be 0 (off) or above")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}, must be 0 (off) or above, below 1")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,6 +61,7 @@ class TrainState:
     """Everything that the next step depends on besides the data; what a checkpoint holds."""
 
     model: VAE
+    averaged: VAE  # what is validated and published: the model itself where nothing is averaged
     optimizer: torch.optim.Adam
     epoch: int = 0  # epochs finished
     step: int = 0  # updates made
@@ -73,7 +79,8 @@ def new_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainSta
     model, on_gpu = model.to(device, config.dtype), device.type == "cuda"
     rate = torch.tensor(config.learning_rate, device=device) if on_gpu else config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), rate, fused=True, capturable=on_gpu)
-    return TrainState(model, optimizer)
+    averaged = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else model
+    return TrainState(model, averaged, optimizer)
 
 
 def learning_rate_at(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -105,6 +112,7 @@ def train_epoch(
     losses, step = list[Tensor](), step or train_step
     for batch in batches:
         losses.append(step(state, forward, batch, config, objective, steps, shard))
+        average(state, config)
         on_step(len(losses))
     values = torch.stack(losses).double().cpu()
     broken = (~torch.isfinite(values)).nonzero()
@@ -181,6 +189,18 @@ def update(state: TrainState, config: TrainConfig, norm: Tensor) -> None:
         clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
     state.optimizer.step()
     state.optimizer.zero_grad()
+
+
+def average(state: TrainState, config: TrainConfig) -> None:
+    """Move the averaged weights towards those of the update just made.
+
+    Exponential: Polyak & Juditsky 1992. Over the first updates the decay rises, (1 + t) / (10 + t),
+    so that the average leaves the untrained weights behind however few updates there are.
+    """
+    if config.ema_decay:
+        decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
+        moved = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        moved(list(state.averaged.parameters()), list(state.model.parameters()), state.step)
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:

@@ -1,5 +1,6 @@
 """Killed and stopped in mid-training, on real Ray workers: the weights are the same in the end."""
 
+import copy
 import json
 import os
 import random
@@ -27,8 +28,13 @@ from vae.store import Store, open_store
 
 EPOCHS = 36
 CHECKPOINTS = "runs/killed/checkpoints"
-SETTINGS = ("search.trials=0", f"train.epochs={EPOCHS}", "train.precision=float64")
-Weights = dict[str, Tensor]
+SETTINGS = (
+    "search.trials=0",
+    f"train.epochs={EPOCHS}",
+    "train.precision=float64",
+    "train.ema_decay=0.99",
+)
+Weights = dict[str, dict[str, Tensor]]  # by model or averaged, then by parameter
 
 
 @pytest.mark.usefixtures("quiet_home")
@@ -59,13 +65,15 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
 
     straight = spawned(2, train_straight_on, store.uri)[0]
     stopped = newest_content(store)
-    torch.testing.assert_close(stopped["model"], straight[stopped["epoch"] - 1], rtol=0, atol=0)
+    expected = straight[stopped["epoch"] - 1]
+    torch.testing.assert_close(weights_in(stopped), expected, rtol=0, atol=0)
 
     done = vae(*go_on, *here, "--workers", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"resumed after epoch {stopped['epoch']} of" in done.stdout
     assert [row["epoch"] for row in history(store)] == list(range(1, EPOCHS + 1))
-    torch.testing.assert_close(newest_content(store)["model"], straight[-1], rtol=1e-8, atol=1e-10)
+    ended = weights_in(newest_content(store))
+    torch.testing.assert_close(ended, straight[-1], rtol=1e-8, atol=1e-10)
 
 
 def kill_a_worker_then_all(training: Started, store: Store) -> checkpoint.Saved:
@@ -121,12 +129,21 @@ def train_straight_on(rank: int, world: int, uri: str) -> list[Weights]:
 
     experiment = open_run(store, "killed").experiment
     fit = Fit(experiment, train, val, torch.device("cpu"), Shard(rank, world), reduced)
-    model, forward = fit.state.model, DistributedDataParallel(fit.state.model)
-    weights = []
+    forward, weights = DistributedDataParallel(fit.state.model), []
     for _ in range(experiment.train.epochs):
         fit.epoch(forward, lambda step: None)
-        weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        weights.append(
+            {
+                "model": copy.deepcopy(fit.state.model.state_dict()),
+                "averaged": copy.deepcopy(fit.state.averaged.state_dict()),
+            }
+        )
     return weights
+
+
+def weights_in(content: dict[str, Any]) -> Weights:
+    """A checkpoint's two sets of weights."""
+    return {name: content[name] for name in ("model", "averaged")}
 
 
 def newest_content(store: Store) -> dict[str, Any]:

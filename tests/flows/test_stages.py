@@ -4,12 +4,17 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from flows.session import Session
 from flows.stages import quality_line, trained_model
+from vae import checkpoint
+from vae.datasets import load, prepare
 from vae.errors import UserError
-from vae.experiment import load_experiment
+from vae.experiment import Value, load_experiment
+from vae.fit import Fit
 from vae.runs import open_run
 from vae.store import open_store
 from vae.tracking import Tracker
@@ -29,6 +34,26 @@ def test_quality_is_said_in_one_line() -> None:
         assert figure in line
     assert "\n" not in line
     assert "no labels" in quality_line({})
+
+
+def test_the_averaged_weights_are_judged(tmp_path: Path) -> None:
+    """What is evaluated and published is the average, not what training goes on from."""
+    np.save(tmp_path / "images.npy", np.arange(40 * 16, dtype=np.uint8).reshape(40, 4, 4))
+    settings: dict[str, Value] = {"data.name": str(tmp_path / "images.npy"), "data.validation": 10}
+    experiment = load_experiment("tiny", settings | {"data.limit": 0, "train.ema_decay": 0.9})
+    run = open_run(open_store(f"file://{tmp_path}/store"), "r", experiment)
+    ref = prepare(experiment.data, run.store)
+    images = torch.from_numpy(load(ref, run.store, "train").images)
+    fit = Fit(experiment, images, images, torch.device("cpu"))
+    row, _ = fit.epoch(fit.state.model, lambda step: None)
+    checkpoint.save(run.store, f"{run.prefix}/checkpoints", fit.state, [row])
+    run.record("data", {"dataset": ref.to_json()})
+    run.record("search", {"overrides": {}, "trials": []})
+    run.record("train", {"history": [row]})
+    session = Session(run, Future(), Tracker("r", tmp_path), time.time())
+    judged, training = trained_model(session).state_dict(), fit.state.model.state_dict()
+    torch.testing.assert_close(judged, fit.state.averaged.state_dict(), rtol=0, atol=0)
+    assert not any(torch.equal(judged[name], weight) for name, weight in training.items())
 
 
 @pytest.mark.parametrize("rotten", [False, True])
