@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, Normal
 
 from vae.densities import bernoulli_log_prob, gaussian_kl, standard_normal_log_prob
-from vae.models import VAE, ModelConfig, build_model
+from vae.models import VAE, FoldedConvTranspose2d, ModelConfig, build_model
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 DENSE = ModelConfig(latent_dim=5, hidden=(16, 8))
@@ -101,6 +101,21 @@ def test_reparameterized_gradients() -> None:
     by_mu, by_logvar = torch.autograd.grad(z.sum(), (mu, logvar))
     torch.testing.assert_close(by_mu, torch.full_like(mu, 2))
     torch.testing.assert_close(by_logvar, (0.5 * (logvar / 2).exp() * eps).sum(0))
+
+
+@pytest.mark.parametrize("channels", [(4, 1), (3, 3)])
+def test_a_folded_convolution(channels: tuple[int, int]) -> None:
+    """Values and gradients are those of torch's transposed convolution with the same weights."""
+    usual = nn.ConvTranspose2d(*channels, kernel_size=4, stride=2, padding=1).double()
+    folded = FoldedConvTranspose2d(*channels).double()
+    folded.load_state_dict(usual.state_dict())
+    x_NCHW = noise(2, channels[0], 5, 7).requires_grad_()
+    expected, given = (layer(x_NCHW) for layer in (usual, folded))
+    torch.testing.assert_close(given, expected)
+    towards = noise(*expected.shape, seed=1)
+    for_usual = torch.autograd.grad(expected, [x_NCHW, *usual.parameters()], towards)
+    for_folded = torch.autograd.grad(given, [x_NCHW, *folded.parameters()], towards)
+    torch.testing.assert_close(for_folded, for_usual)
 
 
 @SHAPES

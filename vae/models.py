@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import fold
 
 from vae.densities import Densities, at_least_float32, bernoulli_log_prob
 from vae.errors import closest
@@ -163,8 +164,28 @@ class ConvVAE(VAE):
             *dense_layers((config.latent_dim, *reversed(widths)), activation),
             nn.Unflatten(1, features),
             *activated(nn.ConvTranspose2d, second, first, activation, **strided),
-            nn.ConvTranspose2d(first, colours, kernel_size=4, stride=2, padding=1),
+            FoldedConvTranspose2d(first, colours),
         )
+
+
+class FoldedConvTranspose2d(nn.ConvTranspose2d):
+    """The transposed convolution that doubles height and width, as a product and a sum of its taps.
+
+    The same weights and, to rounding, results as torch's. Where there are few channels to fill, an
+    image's, the usual kernels take twice as long to train on a CPU and four times to decode.
+    """
+
+    bias: Tensor
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__(fan_in, fan_out, kernel_size=4, stride=2, padding=1)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:  # type: ignore[override]
+        """From [N, fan_in, H, W] to [N, fan_out, 2H, 2W]."""
+        height, width = x_NCHW.shape[2:]
+        taps_NLT = x_NCHW.permute(0, 2, 3, 1).flatten(1, 2) @ self.weight.flatten(1)
+        image = fold(taps_NLT.mT, (2 * height, 2 * width), kernel_size=4, stride=2, padding=1)
+        return image + self.bias[:, None, None]
 
 
 def build_model(

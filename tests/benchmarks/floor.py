@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vae.models import VAE
+from vae.models import VAE, FoldedConvTranspose2d
 
 Product = Callable[[], object]
 
@@ -39,6 +39,8 @@ def products(model: VAE, batch_size: int, dtype: torch.dtype) -> list[Product]:
         x, gradient = inputs[0].to(dtype), torch.randn_like(output, dtype=dtype)
         if isinstance(layer, nn.Linear):
             found.extend(dense(layer, x, gradient, backward_to_input=not first[0]))
+        elif isinstance(layer, FoldedConvTranspose2d):
+            found.extend(folded(layer, x))
         else:
             found.extend(convolution(layer, x, gradient, backward_to_input=not first[0]))
         first[0] = False
@@ -64,6 +66,17 @@ def dense(
     weight = layer.weight.detach().to(dtype=x.dtype)
     forward_and_weights: list[Product] = [lambda: x @ weight.t(), lambda: gradient.t() @ x]
     return [*forward_and_weights, *([lambda: gradient @ weight] if backward_to_input else [])]
+
+
+def folded(layer: FoldedConvTranspose2d, x: Tensor) -> list[Product]:
+    """As `dense`, for a transposed convolution's taps at every pixel; without their sum."""
+    pixels, weight = x.permute(0, 2, 3, 1).flatten(0, 2), layer.weight.detach().to(x.dtype)
+    gradient = torch.randn_like(pixels @ weight.flatten(1))
+    return [
+        lambda: pixels @ weight.flatten(1),
+        lambda: pixels.t() @ gradient,
+        lambda: gradient @ weight.flatten(1).t(),
+    ]
 
 
 def convolution(
