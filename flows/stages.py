@@ -2,11 +2,10 @@
 
 import dataclasses
 import logging
-import time
-from typing import Any
 
 import torch
 
+from flows.progress import FitProgress, TrialProgress, quality_line, settings_line
 from flows.session import Session
 from tuning.results import best_trial
 from tuning.search import search
@@ -15,9 +14,10 @@ from vae.datasets import DatasetRef, prepare
 from vae.errors import UserError
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import first_model
-from vae.judge import judge
+from vae.judge import judge, validation_bound
 from vae.models import VAE
 from vae.publication import publish_run
+from vae.registry import METRIC
 from vae.runs import Result
 from vae.timing import Span
 
@@ -65,7 +65,16 @@ def train(session: Session) -> Result:
         resources = session.resources
         history = launch.fit(session.run, winner(session), dataset(session), resources, told)
         spans = [(r["began"], r["ended"]) for r in history if r["began"] >= session.began]
-        return {"history": history, "best_epoch": checkpoint.best_epoch(history)}, spans
+        bound, bound_spans = validation_bound(
+            model_of(session, history),
+            winner(session),
+            dataset(session),
+            session.run.store,
+            resources,
+        )
+        best = checkpoint.best_epoch(history)
+        told.done(best, bound)
+        return {"history": history, "best_epoch": best, METRIC: bound}, spans + bound_spans
 
     return session.once("train", work)
 
@@ -77,10 +86,8 @@ def evaluate(session: Session) -> Result:
         model, ref = trained_model(session), dataset(session)
         run, resources = session.run, session.resources
         metrics, spans = judge(model, winner(session), ref, run.store, resources)
-        history = session.needed("train")["history"]
-        best = history[checkpoint.best_epoch(history) - 1]
         test_metrics = {f"test/{name}": value for name, value in metrics.items()}
-        named = {"val/nelbo": best["val/nelbo"]} | test_metrics
+        named = {METRIC: session.needed("train")[METRIC]} | test_metrics
         session.track("evaluate").summary(named)
         log.info(
             "evaluate test: negative ELBO %.2f nats (rate %.2f, distortion %.2f), "
@@ -129,9 +136,13 @@ def winner(session: Session) -> Experiment:
 
 
 def trained_model(session: Session) -> VAE:
+    """The model that the train stage left. Raises UserError."""
+    return model_of(session, session.needed("train")["history"])
+
+
+def model_of(session: Session, history: checkpoint.History) -> VAE:
     """The model of the best epoch, from the run's checkpoints. Raises UserError."""
     run, experiment = session.run, winner(session)
-    history = session.needed("train")["history"]
     content = checkpoint.best(run.store, f"{run.prefix}/checkpoints", history)
     if content is None:
         raise UserError(
@@ -142,83 +153,3 @@ def trained_model(session: Session) -> VAE:
     model = first_model(experiment, torch.zeros((1, *shape), dtype=torch.uint8))
     model.to(experiment.train.dtype).load_state_dict(content["averaged"])
     return model.float().eval()
-
-
-def quality_line(metrics: dict[str, float]) -> str:
-    """The probe and the Fréchet distances in a few words, or why there are none."""
-    if "probe_accuracy" not in metrics:
-        return "no labels, so neither a probe of the latents nor Fréchet distances"
-    return (
-        "a linear probe of the latents is {probe_accuracy:.2%} right, Fréchet distance "
-        "{frechet_samples:.2f} of samples, {frechet_reconstructions:.2f} of reconstructions, "
-        "{frechet_floor:.2f} of training images".format_map(metrics)
-    )
-
-
-def settings_line(overrides: dict[str, Any]) -> str:
-    """What varied, in a few characters: 'latent_dim 20, learning_rate 0.0012'."""
-    return ", ".join(
-        f"{name.rpartition('.')[2]} {value:.3g}"
-        if isinstance(value, float)
-        else f"{name.rpartition('.')[2]} {value}"
-        for name, value in overrides.items()
-    )
-
-
-class TrialProgress:
-    """Tells people and W&B of every epoch of every trial."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def __call__(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
-        config = self.session.run.experiment.search
-        log.info(
-            "search   trial %d of %d  epoch %d of %d  val %.2f nats  (%s)",
-            *(number, config.trials, row["epoch"], config.epochs, row["val/loss"]),
-            settings_line(overrides),
-        )
-        tracked = self.session.track("search", f"trial-{number:02d}")
-        tracked.log({name: row[name] for name in row if name not in ("began", "ended")})
-        if row["epoch"] == 1:
-            tracked.summary(overrides)
-
-    def table(self, trials: list[Any]) -> None:
-        """All trials as one W&B table, on the run of the evaluation."""
-        settings = sorted({name for trial in trials for name in trial.overrides})
-        rows = [
-            [t.number, *(t.overrides.get(name) for name in settings), t.loss, t.epochs, t.stopped]
-            for t in trials
-        ]
-        columns = ["trial", *settings, "val/loss", "epochs", "stopped"]
-        self.session.track("evaluate").table("trials", columns, rows)
-        for number in range(1, len(trials) + 1):
-            self.session.track("search", f"trial-{number:02d}").finish()
-
-
-class FitProgress:
-    """Tells people and W&B of every event of the final training."""
-
-    def __init__(self, session: Session) -> None:
-        self.session, self.epochs = session, session.run.experiment.train.epochs
-
-    def __call__(self, event: launch.Event) -> None:
-        if "row" in event:
-            self.epoch(event["row"], event["losses"])
-        elif "resumed" in event:
-            log.info("train    resumed after epoch %d of %d", event["resumed"], self.epochs)
-        else:
-            log.info("train    epoch %(epoch)d  step %(step)d of %(steps)d", event)
-
-    def epoch(self, row: dict[str, float], losses: list[float]) -> None:
-        """A line, and the metrics with the loss of each step."""
-        left_s = (self.epochs - row["epoch"]) * (time.time() - row["began"])
-        log.info(
-            "train    epoch %d of %d  loss %.2f  val %.2f nats  %d images/s  %.0f s left",
-            *(row["epoch"], self.epochs, row["train/loss"], row["val/loss"]),
-            *(row["images_per_s"], left_s),
-        )
-        tracked, first = self.session.track("train"), row["step"] - len(losses)
-        for offset in range(0, len(losses), max(1, len(losses) // 20)):
-            tracked.log({"step": first + offset, "step/loss": losses[offset]}, step_metric="step")
-        tracked.log({name: row[name] for name in row if name not in ("began", "ended", "step")})

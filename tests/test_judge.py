@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from torchvision.io import write_png
 
 from vae.cluster import Resources, Workers, joined
-from vae.datasets import DataConfig, DatasetRef, prepare
+from vae.datasets import DataConfig, DatasetRef, load, prepare
 from vae.errors import UserError
+from vae.evaluate import VALIDATION_SAMPLES, EvaluationConfig, chunks, likelihood_sums
 from vae.experiment import Experiment
 from vae.features import FORMAT, Classifier, Kept, to_bytes
-from vae.judge import judge
+from vae.fit import evaluation_images
+from vae.judge import judge, validation_bound
 from vae.models import VAE, ModelConfig, build_model
 from vae.store import Store, open_store
 from vae.store.local import LocalStore
@@ -90,6 +93,21 @@ def test_judges_latents_and_images_the_same_each_time(
     assert second == first
     assert len(spans) == 3, "the classifier is not trained again"
     assert store.read(key_of(ref)) == kept
+
+
+def test_the_validation_bound(resources: Resources, pictures: Path, store: Store) -> None:
+    """It is that of the validation split, with the same K however the test split is evaluated."""
+    experiment = experiment_of(pictures)
+    more = replace(experiment, evaluation=replace(experiment.evaluation, samples=7))
+    ref = prepare(experiment.data, store)
+    bounds = [
+        validation_bound(model_of(), given, ref, store, resources)[0]
+        for given in (experiment, more)
+    ]
+    images = evaluation_images(torch.from_numpy(load(ref, store, "val").images), experiment)
+    config = EvaluationConfig(samples=VALIDATION_SAMPLES)
+    sums = likelihood_sums(model_of(), images, range(chunks(len(images))), config)
+    assert bounds == [sums.nll] * 2
 
 
 def test_images_without_labels_have_bounds_alone(

@@ -22,7 +22,7 @@ from vae.store import open_store
 HOSTILE = "<script src=//evil.example/x.js></script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}&"
 VOID = {"meta", "img", "br"}
 METRICS = {
-    "val/nelbo": 104.321,
+    "val/nll": 104.321,
     "test/nelbo": 103.987,
     "test/rate": 24.5,
     "test/distortion": 79.487,

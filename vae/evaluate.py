@@ -20,6 +20,7 @@ from vae.models import VAE
 CHUNK_IMAGES = 250
 CPU_BLOCK_BYTES = 2**21  # logits decoded at once: the second-level cache of one core
 DEVICE_BLOCK_BYTES = 2**27  # enough to keep a GPU busy
+VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that any two runs compare
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if Var over x of E[z|x] exceeds it
 
 

@@ -1,5 +1,7 @@
 """All that is measured of a trained model, on the cluster: its bounds, its latents, its images.
 
+On the validation split only a bound, by which runs are compared; the rest on the test split.
+
 Of a dataset without labels there are only the bounds: the probe predicts labels, and the Fréchet
 distances are taken in the features of a classifier.
 
@@ -12,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -22,7 +25,7 @@ from vae.batches import seed_of
 from vae.cluster import Resources, interruptible
 from vae.datasets import DatasetRef, load
 from vae.errors import UserError
-from vae.evaluate import Sums, chunks, likelihood_sums
+from vae.evaluate import VALIDATION_SAMPLES, EvaluationConfig, Sums, chunks, likelihood_sums
 from vae.experiment import Experiment
 from vae.features import FORMAT, Classifier, Kept, accuracy, features, from_bytes, to_bytes, trained
 from vae.fit import evaluation_images
@@ -50,12 +53,9 @@ def judge(
     """
     train, test = (labelled(ref, store, split) for split in ("train", "test"))
     given = (ray.put(model), experiment, ray.put(train), ray.put(test))
-    device = {"num_cpus": 1, "num_gpus": int(resources.use_gpu)}
+    device = one_slot(resources)
     making = begun_classifier(ref, store, *given[2:])  # the longest comes first
-    bounding = [
-        started(bound_sums, *given, shard, **device)
-        for shard in shards(len(test[0]), resources.slots)
-    ]
+    bounding = begun_bounds(*given[:2], test[0], experiment.evaluation, resources)
     seeing = []
     if ref.classes > 1:
         seeing.append(started(probe, *given, ref.classes, **device))
@@ -63,12 +63,50 @@ def judge(
         seeing.append(started(frechet, *given, classifier, **device))
     sums, bound_spans = gathered(bounding)
     found, other_spans = gathered(seeing)
-    metrics = sum(sums, Sums.zero(model.latent_dim)).metrics(
-        experiment.evaluation, test[0][0].numel()
-    )
+    metrics = total(sums).metrics(experiment.evaluation, test[0][0].numel())
     for more in found:
         metrics |= more
     return metrics, bound_spans + other_spans + gathered(making)[1]
+
+
+def validation_bound(
+    model: VAE, experiment: Experiment, ref: DatasetRef, store: Store, resources: Resources
+) -> tuple[float, list[Span]]:
+    """The validation split's -log p(x), at most, in nats per image; when it was computing.
+
+    With VALIDATION_SAMPLES samples whatever the objective and the evaluation of the test split, so
+    that recipes can be compared without a look at that.
+    """
+    images, _ = labelled(ref, store, "val")
+    config = replace(experiment.evaluation, samples=VALIDATION_SAMPLES)
+    sums, spans = gathered(begun_bounds(ray.put(model), experiment, images, config, resources))
+    return total(sums).nll, spans
+
+
+def begun_bounds(
+    model: Any,
+    experiment: Experiment,
+    images: Tensor,
+    config: EvaluationConfig,
+    resources: Resources,
+) -> list[Any]:
+    """The jobs that bound a split, each a shard of it; `model` is already with Ray."""
+    whole = ray.put(images)
+    return [
+        started(bound_sums, model, experiment, whole, config, shard, **one_slot(resources))
+        for shard in shards(len(images), resources.slots)
+    ]
+
+
+def one_slot(resources: Resources) -> dict[str, int]:
+    """What a job takes of the cluster."""
+    return {"num_cpus": 1, "num_gpus": int(resources.use_gpu)}
+
+
+def total(sums: list[Sums]) -> Sums:
+    """The sums over all shards."""
+    first, *others = sums
+    return sum(others, first)
 
 
 def labelled(ref: DatasetRef, store: Store, split: str) -> Labelled:
@@ -130,12 +168,11 @@ def classifier_key(ref: DatasetRef) -> str:
 
 
 def bound_sums(
-    model: VAE, experiment: Experiment, _train: Labelled, test: Labelled, shard: range
+    model: VAE, experiment: Experiment, images: Tensor, config: EvaluationConfig, shard: range
 ) -> Sums:
-    """One shard's sums over its chunks of the test split."""
-    images = evaluation_images(test[0], experiment)
+    """One shard's sums over its chunks of a split."""
     model = copy.deepcopy(model).to(worker_device())
-    return likelihood_sums(model, images, shard, experiment.evaluation)
+    return likelihood_sums(model, evaluation_images(images, experiment), shard, config)
 
 
 def made_classifier(train: Labelled, test: Labelled, ref: DatasetRef) -> bytes:

@@ -15,7 +15,7 @@ from vae.datasets import DatasetRef, load
 from vae.experiment import Experiment
 from vae.formats import Split
 from vae.models import VAE
-from vae.registry import promote, publish
+from vae.registry import METRIC, promote, publish
 from vae.report import render
 from vae.runs import Result, Run
 
@@ -66,7 +66,7 @@ def publish_run(
             dataset_digest=ref.digest,
             experiment=experiment.to_dict(),
         )
-    best = promote(run.store, experiment.name, manifest.version, metrics["val/nelbo"])
+    best = promote(run.store, experiment.name, manifest.version, metrics[METRIC])
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
     digests = {name: record.sha256 for name, record in manifest.files.items()}
     return Publication(manifest.version, uri, best, pictures, digests)

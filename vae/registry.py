@@ -47,7 +47,7 @@ __all__ = [
     "verify",
 ]
 
-METRIC = "val/nelbo"
+METRIC = "val/nll"
 PACKAGES = ("torch", "torchvision", "ray", "prefect", "wandb", "s3fs", "vae-pipeline")
 
 log = logging.getLogger(__name__)

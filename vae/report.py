@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from vae import plots
 from vae.datasets import DatasetRef
+from vae.evaluate import VALIDATION_SAMPLES
 from vae.experiment import Experiment
 from vae.registry import PACKAGES
 from vae.runs import Result, Run
@@ -28,10 +29,10 @@ HEADLINES = {  # what it is, how its value reads, its unit
     "test/distortion": ("distortion, -log p(x|z)", "{value:.2f}", "nats per image"),
     "test/bits_per_dim": ("importance-weighted bound", "{value:.4f}", "bits per dimension"),
     "test/active_units": ("active units", "{value:.0f}", "of {latent_dim} latents"),
-    "val/nelbo": (
-        "negative ELBO, validation",
-        "{value:.2f}",
-        "nats per image, decides which version is best",
+    "val/nll": (
+        "-log p(x), validation",
+        "≤ {value:.2f}",
+        f"nats per image, K = {VALIDATION_SAMPLES}, decides which version is best",
     ),
 }
 QUALITY = {  # the same, of what is measured only where the dataset has labels

@@ -1,4 +1,4 @@
-"""What the stages say of their results, and of what they can't go on from."""
+"""What the stages hand on, and what they say of what they can't go on from."""
 
 import time
 from concurrent.futures import Future
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flows.session import Session
-from flows.stages import quality_line, trained_model
+from flows.stages import trained_model
 from vae import checkpoint
 from vae.datasets import load, prepare
 from vae.errors import UserError
@@ -18,22 +18,6 @@ from vae.fit import Fit
 from vae.runs import open_run
 from vae.store import open_store
 from vae.tracking import Tracker
-
-
-def test_quality_is_said_in_one_line() -> None:
-    """All four figures, readable; and without labels why there are none."""
-    line = quality_line(
-        {
-            "probe_accuracy": 0.9312,
-            "frechet_samples": 31.416,
-            "frechet_reconstructions": 7.5,
-            "frechet_floor": 0.256,
-        }
-    )
-    for figure in ("93.12% right", "31.42 of samples", "7.50 of rec", "0.26 of training images"):
-        assert figure in line
-    assert "\n" not in line
-    assert "no labels" in quality_line({})
 
 
 def test_the_averaged_weights_are_judged(tmp_path: Path) -> None:
