@@ -49,7 +49,7 @@ def weights(state: TrainState) -> torch.Tensor:
 
 def test_the_schedule_ends() -> None:
     """Cosine goes from the peak through its half to 0 after the last step; constant stays."""
-    cosine, constant = TrainConfig(), TrainConfig(schedule="constant")
+    cosine, constant = TrainConfig(schedule="cosine"), TrainConfig()
     rates = [learning_rate_at(cosine, step, 100) for step in (0, 50, 100)]
     assert rates == pytest.approx([1e-3, 5e-4, 0], abs=1e-12)
     assert {learning_rate_at(constant, step, 100) for step in (0, 50, 99)} == {1e-3}
@@ -58,7 +58,7 @@ def test_the_schedule_ends() -> None:
 @given(total=st.integers(1, 100_000), data=st.data())
 def test_every_update_moves(total: int, data: st.DataObject) -> None:
     """No update has a rate of 0 or above the peak, and none is larger than the one before."""
-    config = TrainConfig()
+    config = TrainConfig(schedule="cosine")
     step = data.draw(st.integers(0, total - 1))
     rate = learning_rate_at(config, step, total)
     assert 0 < rate <= config.learning_rate
@@ -67,7 +67,7 @@ def test_every_update_moves(total: int, data: st.DataObject) -> None:
 
 def test_an_epoch_makes_its_steps() -> None:
     """Every batch is one update under the scheduled rate, told to `on_step` and counted."""
-    config = TrainConfig(epochs=2, batch_size=8)
+    config = TrainConfig(epochs=2, batch_size=8, schedule="cosine")
     state, steps = state_of(config), list[int]()
     batches = batches_of(config)
     losses = train_epoch(
@@ -131,7 +131,7 @@ def test_the_average_of_the_weights(decay: float) -> None:
 
 def test_without_a_decay_there_is_no_second_model() -> None:
     """What is judged is then the model itself."""
-    state = state_of(TrainConfig())
+    state = state_of(TrainConfig(ema_decay=0.0))
     assert state.averaged is state.model
 
 
@@ -178,7 +178,7 @@ def test_divergence_of_the_loss_alone() -> None:
 
 def test_a_rate_that_is_too_high() -> None:
     """Training itself, under an absurd rate, ends in that error and not in silence."""
-    config = TrainConfig(batch_size=8, learning_rate=1e15, schedule="constant")
+    config = TrainConfig(batch_size=8, learning_rate=1e15)
     state = state_of(config)
     with pytest.raises(DivergedError, match=r"train.learning_rate = 1e\+15"):
         train_epoch(state, state.model, batches_of(config), config, ELBO, steps=4, shard=Shard())

@@ -33,9 +33,9 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 128  # images in a global batch, over all workers
     learning_rate: float = 1e-3  # Adam's, at its peak
-    schedule: Literal["constant", "cosine"] = "cosine"  # cosine falls to 0 at the last step
+    schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at the last step
     grad_clip: float = 0.0  # largest gradient norm; 0 leaves gradients alone
-    ema_decay: float = 0.0  # of the weights that are judged and published; 0 averages none
+    ema_decay: float = 0.999  # of the average of weights that is judged and published; 0: off
     precision: Literal["float32", "bfloat16", "float64"] = "float32"  # bfloat16: autocast
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ SHAPE = (1, 28, 28)
 
 def on_rank(rank: int, world: int, batch_size: int) -> list[float]:
     """Median seconds of a step, of one without its all-reduce, and of the all-reduce alone."""
-    config = TrainConfig(batch_size=batch_size, schedule="constant")
+    config = TrainConfig(batch_size=batch_size)
     state = new_state(build_model(ModelConfig(), SHAPE), config, torch.device("cpu"))
     forward = DistributedDataParallel(state.model, gradient_as_bucket_view=True)
     plan = BatchPlan(seed=0, batch_size=batch_size, samples=1, latent_dim=20, binarize=True)

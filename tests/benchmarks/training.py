@@ -31,7 +31,7 @@ def engine_epoch(
     kind: str, precision: str, images_NCHW: Tensor, batch_size: int
 ) -> Callable[[], None]:
     """One epoch of the engine, as a function to time; it ends when the device has finished."""
-    config = TrainConfig(batch_size=batch_size, precision=precision, schedule="constant")  # type: ignore[arg-type]
+    config = TrainConfig(batch_size=batch_size, precision=precision)  # type: ignore[arg-type]
     model = build_model(NETWORKS[kind], SHAPE, torch.full(SHAPE, 0.13))
     state = new_state(model, config, images_NCHW.device)
     plan = BatchPlan(
