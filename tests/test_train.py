@@ -1,6 +1,8 @@
 """Training: its schedule, one step, and how it stops when the loss is no number any more."""
 
 import math
+import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from vae.train import (
     DivergedError,
     TrainConfig,
     TrainState,
+    emulated,
     learning_rate_at,
     new_state,
     train_epoch,
@@ -144,6 +147,16 @@ def test_bfloat16_keeps_its_sums_in_float32() -> None:
         assert weights(state).dtype == loss.dtype == torch.float32
         losses[config.precision] = loss.item()
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+
+
+@pytest.mark.skipif(
+    (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="names other flags"
+)
+def test_emulated_products() -> None:
+    """bfloat16 is emulated where the kernel lists no instructions for it; float32 never is."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert emulated(TrainConfig(precision="bfloat16"), CPU) == ("avx512_bf16" not in flags)
+    assert not emulated(TrainConfig(), CPU)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -208,6 +208,14 @@ def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManage
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
+def emulated(config: TrainConfig, device: torch.device) -> bool:
+    """Whether the products of this precision take longer on this device than those of float32."""
+    if config.precision != "bfloat16" or device.type != "cpu":
+        return False
+    found = torch.cpu.get_capabilities()
+    return found["architecture"] == "x86_64" and not found["avx512_bf16"]
+
+
 def diverged(state: TrainState, loss: Tensor, config: TrainConfig, shard: Shard) -> DivergedError:
     """Name the step, the rank and the setting most likely at fault."""
     return DivergedError(

@@ -20,7 +20,9 @@ from vae.experiment import from_dict
 from vae.fit import Fit
 from vae.models import VAE
 from vae.store import open_store
-from vae.train import DivergedError
+from vae.train import DivergedError, emulated
+
+log = logging.getLogger("vae.worker")
 
 HEARTBEAT_S = 10.0  # between progress events inside an epoch
 
@@ -67,6 +69,10 @@ class Worker:
         )
         self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduced)
         self.epochs = experiment.train.epochs
+        if self.shard.rank == 0 and emulated(experiment.train, self.device):
+            log.warning(
+                "this CPU has no bfloat16 instructions: train.precision=float32 would be faster"
+            )
 
     def run(self) -> History:
         """Run every epoch that is not in the store yet; return the metrics of all. Collective."""
