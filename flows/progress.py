@@ -79,7 +79,7 @@ class FitProgress:
             log.info("train    epoch %(epoch)d  step %(step)d of %(steps)d", event)
 
     def done(self, best_epoch: int, bound: float) -> None:
-        """A line, and the bound that compares with that of any other run."""
+        """A line, and the bound by which runs on this dataset are compared."""
         log.info(
             "train    epoch %d is the best: val -log p(x) <= %.2f nats with K = %d",
             *(best_epoch, bound, VALIDATION_SAMPLES),

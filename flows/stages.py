@@ -58,19 +58,15 @@ def search_space(session: Session) -> Result:
 
 
 def train(session: Session) -> Result:
-    """Fit the winner with DDP, resumed from the store's checkpoints."""
+    """Fit the winner with DDP, resumed from the store's checkpoints; bound the validation split."""
 
     def work() -> Work:
-        told = FitProgress(session)
-        resources = session.resources
-        history = launch.fit(session.run, winner(session), dataset(session), resources, told)
+        told, resources = FitProgress(session), session.resources
+        experiment, ref = winner(session), dataset(session)
+        history = launch.fit(session.run, experiment, ref, resources, told)
         spans = [(r["began"], r["ended"]) for r in history if r["began"] >= session.began]
         bound, bound_spans = validation_bound(
-            model_of(session, history),
-            winner(session),
-            dataset(session),
-            session.run.store,
-            resources,
+            model_of(session, history), experiment, ref, session.run.store, resources
         )
         best = checkpoint.best_epoch(history)
         told.done(best, bound)

@@ -48,7 +48,7 @@ def search(session: Session) -> dict[str, Any]:
 
 @stage("train", timeout_s=48 * HOUR_S)
 def train(session: Session) -> dict[str, Any]:
-    """Fit the winner with DDP on Ray Train."""
+    """Fit the winner with DDP on Ray Train, and bound the validation split."""
     return stages.train(session)
 
 

@@ -132,7 +132,7 @@ def test_a_tampered_model_is_refused(tmp_path: Path) -> None:
     made.mkdir()
     save_file({"w": np.zeros(3, np.float32)}, made / "model.safetensors")
     (made / "config.json").write_text("{}")
-    (made / "metrics.json").write_text('{"val/nelbo": 1.0}')
+    (made / "metrics.json").write_text('{"val/nll": 1.0}')
     store = open_store(str(tmp_path / "store"))
     publish(store, "m", "v1", made, run_id="r", dataset_digest="0" * 64, experiment={})
     pulled = tmp_path / "pulled"

@@ -106,7 +106,8 @@ def test_the_validation_bound(resources: Resources, pictures: Path, store: Store
     ]
     images = evaluation_images(torch.from_numpy(load(ref, store, "val").images), experiment)
     config = EvaluationConfig(samples=VALIDATION_SAMPLES)
-    sums = likelihood_sums(model_of(), images, range(chunks(len(images))), config)
+    model = model_of().to("cuda" if resources.use_gpu else "cpu")
+    sums = likelihood_sums(model, images, range(chunks(len(images))), config)
     assert bounds == [sums.nll] * 2
 
 

@@ -32,11 +32,11 @@ def directory(tmp_path: Path) -> Path:
     return write_version(tmp_path / "built", 0.5)
 
 
-def write_version(folder: Path, nelbo: float) -> Path:
+def write_version(folder: Path, nll: float) -> Path:
     folder.mkdir()
-    save_file({"w": np.full(3, nelbo, np.float32)}, folder / "model.safetensors")
+    save_file({"w": np.full(3, nll, np.float32)}, folder / "model.safetensors")
     (folder / "config.json").write_text('{"latent_dim": 2}')
-    (folder / "metrics.json").write_text(json.dumps({"val/nelbo": nelbo}))
+    (folder / "metrics.json").write_text(json.dumps({"val/nll": nll}))
     (folder / "report.html").write_text("<p>report</p>")
     return folder
 
@@ -89,8 +89,8 @@ def test_lists(store: Store, directory: Path, tmp_path: Path) -> None:
     assert list_models(store) == ["m", "other"]
     versions = [(info.version, info.metrics, info.best) for info in list_versions(store, "m")]
     assert versions == [
-        ("v1", {"val/nelbo": 0.75}, False),
-        ("v2", {"val/nelbo": 0.5}, True),
+        ("v1", {"val/nll": 0.75}, False),
+        ("v2", {"val/nll": 0.5}, True),
     ]
 
 

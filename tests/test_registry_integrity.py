@@ -37,7 +37,7 @@ def build(folder: Path) -> Path:
     folder.mkdir()
     save_file({"w": np.zeros(3, np.float32)}, folder / "model.safetensors")
     (folder / "config.json").write_text("{}")
-    (folder / "metrics.json").write_text('{"val/nelbo": 1.5}')
+    (folder / "metrics.json").write_text('{"val/nll": 1.5}')
     return folder
 
 

@@ -1,5 +1,6 @@
 """Runs: ids, settings that stay, and results that are written once."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,17 @@ def test_a_run_is_continued_by_its_id(folder: Store) -> None:
     assert began.prefix == "runs/a"
     assert began.version.endswith("-a")
     assert known_runs(folder) == ["a"]
+
+
+def test_a_run_of_another_version_is_refused(folder: Store) -> None:
+    """Defaults that came later would be other settings than those that the run began with."""
+    open_run(folder, "a", tiny())
+    content = json.loads(folder.read("runs/a/experiment.json"))
+    del content["experiment"]["train"]["ema_decay"]
+    folder.put("runs/a/experiment.json", json.dumps(content).encode())
+    for given_experiment in (None, tiny()):
+        message = refused(folder, "a", given_experiment)
+        assert message.startswith("run 'a' was begun by another version of this package")
 
 
 @pytest.mark.parametrize(

@@ -116,26 +116,19 @@ def test_a_gradient_is_cut_to_its_norm() -> None:
 def test_the_average_of_the_weights(decay: float) -> None:
     """Each update moves it by 1 - decay of what lies between, over the first ones by more."""
     config = TrainConfig(batch_size=8, learning_rate=0.1, precision="float64", ema_decay=decay)
-    state, expected = state_of(config), torch.tensor(0.0)
+    state = state_of(config)
+    expected = weights(state)
 
     def on_step(made: int) -> None:
         nonlocal expected
         kept = min(decay, (1 + made) / (10 + made))  # 2/11, 3/12, 4/13, 5/14
-        before = expected if made > 1 else first
-        expected = kept * before + (1 - kept) * weights(state)
+        expected = kept * expected + (1 - kept) * weights(state)
 
-    first = weights(state)
     batches = batches_of(config)
     train_epoch(state, state.model, batches, config, ELBO, steps=4, shard=Shard(), on_step=on_step)
     averaged = torch.nn.utils.parameters_to_vector(state.averaged.parameters())
     torch.testing.assert_close(averaged, expected)
     assert not torch.allclose(averaged, weights(state))
-
-
-def test_without_a_decay_there_is_no_second_model() -> None:
-    """What is judged is then the model itself."""
-    state = state_of(TrainConfig(ema_decay=0.0))
-    assert state.averaged is state.model
 
 
 def test_bfloat16_keeps_its_sums_in_float32() -> None:
@@ -157,6 +150,7 @@ def test_emulated_products() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
     assert emulated(TrainConfig(precision="bfloat16"), CPU) == ("avx512_bf16" not in flags)
     assert not emulated(TrainConfig(), CPU)
+    assert not emulated(TrainConfig(precision="bfloat16"), torch.device("cuda"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -20,16 +20,16 @@ from vae.models import VAE
 CHUNK_IMAGES = 250
 CPU_BLOCK_BYTES = 2**21  # logits decoded at once: the second-level cache of one core
 DEVICE_BLOCK_BYTES = 2**27  # enough to keep a GPU busy
-VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that any two runs compare
+VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that runs on a dataset compare
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if Var over x of E[z|x] exceeds it
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How the test split is judged."""
+    """How a trained model is judged."""
 
-    samples: int = 500  # K of the importance-weighted bound on log p(x)
-    seed: int = 0
+    samples: int = 500  # K of the test split's importance-weighted bound on log p(x)
+    seed: int = 0  # of the posterior samples, on either split
 
     def __post_init__(self) -> None:
         if self.samples < 1:

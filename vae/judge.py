@@ -52,18 +52,20 @@ def judge(
     UserError for a classifier in the store that is damaged.
     """
     train, test = (labelled(ref, store, split) for split in ("train", "test"))
-    given = (ray.put(model), experiment, ray.put(train), ray.put(test))
-    device = one_slot(resources)
-    making = begun_classifier(ref, store, *given[2:])  # the longest comes first
-    bounding = begun_bounds(*given[:2], test[0], experiment.evaluation, resources)
+    shared, splits = ray.put(model), (ray.put(train), ray.put(test))
+    making = begun_classifier(ref, store, *splits)  # the longest comes first
+    bounding = begun_bounds(shared, experiment, test[0], experiment.evaluation, resources)
     seeing = []
     if ref.classes > 1:
-        seeing.append(started(probe, *given, ref.classes, **device))
+        given, slot = (shared, experiment, *splits), one_slot(resources)
+        seeing.append(started(probe, *given, ref.classes, **slot))
         classifier = ray.put(kept_classifier(making, ref, store))
-        seeing.append(started(frechet, *given, classifier, **device))
+        seeing.append(started(frechet, *given, classifier, **slot))
     sums, bound_spans = gathered(bounding)
     found, other_spans = gathered(seeing)
-    metrics = total(sums).metrics(experiment.evaluation, test[0][0].numel())
+    metrics = sum(sums, Sums.zero(model.latent_dim)).metrics(
+        experiment.evaluation, test[0][0].numel()
+    )
     for more in found:
         metrics |= more
     return metrics, bound_spans + other_spans + gathered(making)[1]
@@ -80,7 +82,7 @@ def validation_bound(
     images, _ = labelled(ref, store, "val")
     config = replace(experiment.evaluation, samples=VALIDATION_SAMPLES)
     sums, spans = gathered(begun_bounds(ray.put(model), experiment, images, config, resources))
-    return total(sums).nll, spans
+    return sum(sums, Sums.zero(model.latent_dim)).nll, spans
 
 
 def begun_bounds(
@@ -101,12 +103,6 @@ def begun_bounds(
 def one_slot(resources: Resources) -> dict[str, int]:
     """What a job takes of the cluster."""
     return {"num_cpus": 1, "num_gpus": int(resources.use_gpu)}
-
-
-def total(sums: list[Sums]) -> Sums:
-    """The sums over all shards."""
-    first, *others = sums
-    return sum(others, first)
 
 
 def labelled(ref: DatasetRef, store: Store, split: str) -> Labelled:

@@ -163,8 +163,9 @@ def _beats(candidate: Best, best: Best, name: str) -> bool:
         ours, theirs = getattr(candidate, field), getattr(best, field)
         if ours != theirs:
             log.warning(
-                "%s %s is not promoted: its %s is %s, that of the best (%s) is %s",
-                *(name, candidate.version, field, ours, best.version, theirs),
+                "%s %s is not promoted: its %s is %s, that of the best (%s) is %s; delete %s to "
+                "begin anew with the next version",
+                *(name, candidate.version, field, ours, best.version, theirs, best_key(name)),
             )
             return False
     return candidate.value < best.value

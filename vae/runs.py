@@ -51,7 +51,8 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
     """Begin a run, or continue it under the settings it began with.
 
     Raises UserError for an id that can't be one, an unknown id with no experiment to begin it
-    with, and for settings that differ from those the run began with.
+    with, for settings that differ from those the run began with, and for a run that a version of
+    this package with other settings began.
     """
     if not RUN_ID.fullmatch(run_id):
         raise UserError(
@@ -64,11 +65,17 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
             raise UserError(f"unknown run '{run_id}'{closest(run_id, known_runs(store))}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         began = create_json(store, key, {"experiment": experiment.to_dict(), "created": now})
+    began_with = from_dict(began["experiment"])
+    if began_with.to_dict() != began["experiment"]:  # what it lacks, defaults would have filled
+        raise UserError(
+            f"run '{run_id}' was begun by another version of this package, which had other "
+            "settings: begin a new run"
+        )
     if experiment is not None:
         refuse_other_settings(run_id, began["experiment"], experiment.to_dict())
     return Run(
         run_id=run_id,
-        experiment=from_dict(began["experiment"]),
+        experiment=began_with,
         created=datetime.fromisoformat(began["created"]),
         store=store,
     )

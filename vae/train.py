@@ -23,7 +23,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": to
 
 
 class DivergedError(UserError):
-    """The loss or gradient stopped being finite; the weights are those before the bad update."""
+    """The loss or gradient stopped being finite; the model is as it was before the bad update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class TrainConfig:
 
 @dataclass
 class TrainState:
-    """Everything that the next step depends on besides the data; what a checkpoint holds."""
+    """What a checkpoint holds: all that training goes on from besides the data, and the average."""
 
     model: VAE
     averaged: VAE  # what is validated and published: the model itself where nothing is averaged
@@ -106,8 +106,9 @@ def train_epoch(
 
     Collective: under DDP every rank calls it. The result is float64 [steps], in nats per image;
     summed over ranks it is the loss of the global batches. `forward` is the model, or DDP around
-    it; `step` is `train_step`, or the same from a CUDA graph. Raises DivergedError, on every rank
-    and with the weights before the update, if a gradient was not finite.
+    it; `step` is `train_step`, or the same from a CUDA graph. After every step the weights are
+    averaged. Raises DivergedError, on every rank and with the model as it was before the update, if
+    a gradient was not finite.
     """
     losses, step = list[Tensor](), step or train_step
     for batch in batches:
@@ -194,7 +195,7 @@ def update(state: TrainState, config: TrainConfig, norm: Tensor) -> None:
 def average(state: TrainState, config: TrainConfig) -> None:
     """Move the averaged weights towards those of the update just made.
 
-    Exponential: Polyak & Juditsky 1992. Over the first updates the decay rises, (1 + t) / (10 + t),
+    Exponential. Over the first updates the decay rises as (1 + t) / (10 + t), as TensorFlow's does,
     so that the average leaves the untrained weights behind however few updates there are.
     """
     if config.ema_decay:
@@ -209,11 +210,10 @@ def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManage
 
 
 def emulated(config: TrainConfig, device: torch.device) -> bool:
-    """Whether the products of this precision take longer on this device than those of float32."""
-    if config.precision != "bfloat16" or device.type != "cpu":
-        return False
+    """Whether an x86-64 CPU has to emulate this precision's products, slower than float32's."""
     found = torch.cpu.get_capabilities()
-    return found["architecture"] == "x86_64" and not found["avx512_bf16"]
+    on_such = device.type == "cpu" and found["architecture"] == "x86_64"
+    return config.precision == "bfloat16" and on_such and not found["avx512_bf16"]
 
 
 def diverged(state: TrainState, loss: Tensor, config: TrainConfig, shard: Shard) -> DivergedError:

@@ -23,7 +23,6 @@ from vae.store import open_store
 from vae.train import DivergedError, emulated
 
 log = logging.getLogger("vae.worker")
-
 HEARTBEAT_S = 10.0  # between progress events inside an epoch
 
 
@@ -71,7 +70,8 @@ class Worker:
         self.epochs = experiment.train.epochs
         if self.shard.rank == 0 and emulated(experiment.train, self.device):
             log.warning(
-                "this CPU has no bfloat16 instructions: train.precision=float32 would be faster"
+                "this CPU has no AVX-512 instructions for bfloat16: "
+                "train.precision = float32 would be faster"
             )
 
     def run(self) -> History:

@@ -17,7 +17,7 @@ from tests.distributed import spawned
 from vae.batches import BatchPlan, Shard
 from vae.models import ModelConfig, build_model
 from vae.objectives import ObjectiveConfig
-from vae.train import TrainConfig, new_state, train_step
+from vae.train import TrainConfig, average, new_state, train_step
 
 WORLDS, BATCHES, STEPS = (1, 2, 4), (128, 512, 2048), 60
 SHAPE = (1, 28, 28)
@@ -35,6 +35,7 @@ def on_rank(rank: int, world: int, batch_size: int) -> list[float]:
 
     def step(model: torch.nn.Module) -> None:
         train_step(state, model, batch, config, ObjectiveConfig(), 1, Shard(rank, world))
+        average(state, config)
 
     return [
         median_s(lambda: step(forward)),

@@ -78,7 +78,7 @@ def trained_model() -> tuple[VAE, Tensor]:
     fit = Fit(experiment, train, val, torch.device("cpu"))
     for _ in range(experiment.train.epochs):
         fit.epoch(fit.state.model, lambda step: None)
-    return fit.state.model.eval(), evaluation_images(test, experiment).float()
+    return fit.state.averaged.eval(), evaluation_images(test, experiment).float()
 
 
 def loop(model: VAE) -> Bound:

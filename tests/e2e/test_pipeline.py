@@ -24,6 +24,7 @@ def test_the_pipeline_publishes_a_model_that_can_be_pulled_and_used(tmp_path: Pa
     [version] = list_versions(open_store(store_uri), "tiny")
     assert version.best
     assert 100 < version.metrics["test/nll"] <= version.metrics["test/nelbo"] < 300
+    assert 100 < version.metrics["val/nll"] < 300
 
     pulled = vae("pull", "tiny", "--to", "model", "--store", store_uri, cwd=tmp_path)
     assert pulled.returncode == 0, pulled.stderr

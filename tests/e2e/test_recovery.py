@@ -32,7 +32,6 @@ SETTINGS = (
     "search.trials=0",
     f"train.epochs={EPOCHS}",
     "train.precision=float64",
-    "train.ema_decay=0.99",
 )
 Weights = dict[str, dict[str, Tensor]]  # by model or averaged, then by parameter
 
