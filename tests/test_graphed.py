@@ -24,12 +24,15 @@ from vae.train import (
 )
 
 SHAPE, EPOCHS, STEPS = (1, 4, 4), 3, 6  # of 8 images each, the last of 3
+DENSE = ModelConfig(latent_dim=3, hidden=(8,))
+CONV = ModelConfig(kind="ConvVAE", latent_dim=3, hidden=(8,), channels=(2, 3))
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({"ema_decay": 0.0}, {}),
     "clipped": ({"grad_clip": 0.5, "schedule": "cosine"}, {}),
     "warmed up": ({}, {"warmup_epochs": 2}),
+    "convolutional": ({}, {}),
     "weighted": ({"precision": "float64"}, {"kind": "dreg", "samples": 3}),
 }
 
@@ -54,9 +57,10 @@ def trained(
     objective: ObjectiveConfig,
     epochs: list[list[Batch]],
     device: str,
+    network: ModelConfig = DENSE,
 ) -> tuple[TrainState, Tensor]:
     """The state and every loss after all epochs."""
-    model = build_model(ModelConfig(latent_dim=3, hidden=(8,)), SHAPE)
+    model = build_model(network, SHAPE)
     state = new_state(model, config, torch.device(device))
     losses = [
         train_epoch(state, model, batches, config, objective, steps=STEPS, shard=Shard(), step=step)
@@ -77,8 +81,9 @@ def test_the_same_updates(name: str, device: str) -> None:
     config = TrainConfig(epochs=EPOCHS, batch_size=8, learning_rate=0.01, **train)
     weighed = ObjectiveConfig(**objective)
     epochs = batches_of(config, weighed, device)
-    graphed, graphed_losses = trained(GraphedStep(), config, weighed, epochs, device)
-    plain, plain_losses = trained(train_step, config, weighed, epochs, device)
+    given = (config, weighed, epochs, device, CONV if name == "convolutional" else DENSE)
+    graphed, graphed_losses = trained(GraphedStep(), *given)
+    plain, plain_losses = trained(train_step, *given)
     assert (graphed.epoch, graphed.step) == (plain.epoch, plain.step) == (EPOCHS, EPOCHS * STEPS)
     torch.testing.assert_close(graphed_losses, plain_losses)
     torch.testing.assert_close(weights(graphed.model), weights(plain.model))
@@ -94,7 +99,7 @@ def test_divergence_is_found_at_the_end_of_the_epoch(bad: int, device: str) -> N
     state, _ = trained(train_step, config, ObjectiveConfig(), [first[:bad]], device)
     before = weights(state.model)
     broken = [*first[:bad], first[bad]._replace(eps_KBD=first[bad].eps_KBD * torch.nan)]
-    model = build_model(ModelConfig(latent_dim=3, hidden=(8,)), SHAPE)
+    model = build_model(DENSE, SHAPE)
     state = new_state(model, config, torch.device(device))
     with pytest.raises(DivergedError, match=rf"diverged at step {bad} \(epoch 1, rank 0 of 1\)"):
         train_epoch(
