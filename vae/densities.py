@@ -81,14 +81,25 @@ def bernoulli_log_prob_(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
     softplus(l) = l / 2 + |l| / 2 - log sigmoid(|l|). The linear part is a scalar product, and
     as sigmoid(|l|) is at least 1/2, one logarithm serves up to 64 pixels, multiplied.
     """
-    # Not as a product of matrices, which autocast would round to bfloat16: by nats, not by bits.
-    log_px_BK = (logits_BKP * (x_BP - 0.5)[:, None]).sum(-1)
+    log_px_BK = scalar_products(x_BP - 0.5, logits_BKP)
     magnitude_BKP = logits_BKP.abs_()
     log_px_BK -= 0.5 * magnitude_BKP.sum(-1)
     pixels = x_BP.shape[1]
     together = math.gcd(pixels, 64)
     grouped = magnitude_BKP.sigmoid_().view(*log_px_BK.shape, together, pixels // together)
     return log_px_BK + grouped.prod(-2).log_().sum(-1)
+
+
+def scalar_products(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
+    """sum_p x l, [B, K], outside autocast, which would round to bfloat16: by nats, not by bits.
+
+    As a product of matrices it needs no memory of the logits' size; but that is a kernel for each
+    image, which takes longer where an image has one sample.
+    """
+    if logits_BKP.shape[1] == 1:
+        return (logits_BKP * x_BP[:, None]).sum(-1)
+    with torch.autocast(logits_BKP.device.type, enabled=False):
+        return (logits_BKP @ x_BP[..., None]).squeeze(-1)
 
 
 def blocks_of(logits_KBP: Tensor) -> list[slice]:

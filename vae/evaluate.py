@@ -178,8 +178,8 @@ def importance_bound(
 
     `mu_BD`, `logvar_BD`: what the encoder made of the images, once. The decoder takes `block`
     latent vectors at a time, of as few images as fill it, which changes no more than rounding:
-    every image draws its K * D numbers from `noise` in its turn. These, and no logits beyond a
-    block, are kept.
+    every image draws its K * D numbers from `noise` in its turn. These and its K weights are kept,
+    and no logits beyond a block.
     """
     at_once = max(1, block // samples)
     each = (x_BCHW.flatten(1), mu_BD[:, None], logvar_BD[:, None])
@@ -207,13 +207,11 @@ def log_sum_weights(
         eps_KD.normal_(generator=noise)
     z_BKD = model.reparameterize(mu_B1D, logvar_B1D, eps_BKD)
     log_qz_BK = standard_normal_log_prob(eps_BKD) - 0.5 * logvar_B1D.sum(-1)
-    log_ratio_BK = standard_normal_log_prob(z_BKD) - log_qz_BK
+    log_weights_BK = standard_normal_log_prob(z_BKD) - log_qz_BK
     n_blocks = -(-samples * n_images // block)
-    log_sum_B = torch.full_like(log_ratio_BK[:, 0], -math.inf)
-    for z_BkD, log_ratio_Bk in zip(
-        z_BKD.chunk(n_blocks, dim=1), log_ratio_BK.chunk(n_blocks, dim=1), strict=True
+    for z_BkD, log_weights_Bk in zip(
+        z_BKD.chunk(n_blocks, dim=1), log_weights_BK.chunk(n_blocks, dim=1), strict=True
     ):
         logits = model.decode(z_BkD.flatten(0, 1))
-        log_px_Bk = bernoulli_log_prob_(x_BP, logits.reshape(*log_ratio_Bk.shape, -1))
-        log_sum_B = torch.logaddexp(log_sum_B, torch.logsumexp(log_px_Bk + log_ratio_Bk, dim=1))
-    return log_sum_B
+        log_weights_Bk += bernoulli_log_prob_(x_BP, logits.reshape(*log_weights_Bk.shape, -1))
+    return torch.logsumexp(log_weights_BK, dim=1)

@@ -30,6 +30,7 @@ from vae.experiment import Experiment
 from vae.features import FORMAT, Classifier, Kept, accuracy, features, from_bytes, to_bytes, trained
 from vae.fit import evaluation_images
 from vae.frechet import Gaussian, distance, fitted
+from vae.heap import keep_freed_memory
 from vae.models import VAE
 from vae.probe import posterior_means, probe_accuracy
 from vae.store import Store
@@ -125,6 +126,7 @@ def started(work: Callable[..., Any], *arguments: Any, **resources: int) -> Any:
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, Span]:
     """Do the work on this worker, and say when."""
+    keep_freed_memory()
     began = time.time()
     answer = work(*arguments)
     return answer, (began, time.time())

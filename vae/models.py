@@ -19,7 +19,7 @@ from vae.densities import Densities, at_least_float32, bernoulli_log_prob
 from vae.errors import closest
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
+    "relu": partial(nn.ReLU, inplace=True),
     "tanh": nn.Tanh,
     "silu": nn.SiLU,
     "glu": partial(nn.GLU, dim=1),  # gated: half of a layer's outputs times sigmoid of the others

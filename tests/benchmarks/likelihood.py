@@ -22,6 +22,7 @@ from vae.datasets import load, prepare
 from vae.evaluate import block_latents, importance_bound
 from vae.experiment import Overrides, load_experiment
 from vae.fit import Fit, evaluation_images
+from vae.heap import keep_freed_memory
 from vae.models import VAE
 from vae.store import open_store
 
@@ -185,6 +186,7 @@ def table(measured: list[Row]) -> str:
 
 def main() -> None:
     """Train, compare, and print a table for one thread and one for all of them."""
+    keep_freed_memory()  # as a worker does; the loop and the bare products have it as well
     threads = torch.get_num_threads()
     model, images_NCHW = trained_model()
     shift_nats = bfloat16_shift_nats(model, images_NCHW)
