@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from vae import figures
 from vae.checkpoint import save_model
-from vae.datasets import DatasetRef, load
+from vae.datasets import DataConfig, DatasetRef, load
 from vae.experiment import Experiment
 from vae.formats import Split
 from vae.models import VAE
@@ -66,10 +66,18 @@ def publish_run(
             dataset_digest=ref.digest,
             experiment=experiment.to_dict(),
         )
-    best = promote(run.store, experiment.name, manifest.version, metrics[METRIC])
+    given = (run.store, experiment.name, manifest.version, metrics[METRIC])
+    best = promote(*given, metric=compared_by(experiment.data))
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
     digests = {name: record.sha256 for name, record in manifest.files.items()}
     return Publication(manifest.version, uri, best, pictures, digests)
+
+
+def compared_by(data: DataConfig) -> str:
+    """By what versions compare: a bound on images binarised otherwise is on another scale."""
+    if data.binarize == "none":
+        return f"{METRIC} of grey levels"
+    return f"{METRIC} of binarisation {data.binarize_seed}"
 
 
 def draw(model: VAE, examples: Split) -> dict[str, bytes]:
