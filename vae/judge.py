@@ -55,7 +55,8 @@ def judge(
     train, test = (labelled(ref, store, split) for split in ("train", "test"))
     shared, splits = ray.put(model), (ray.put(train), ray.put(test))
     making = begun_classifier(ref, store, *splits)  # the longest comes first
-    bounding = begun_bounds(shared, experiment, test[0], experiment.evaluation, resources)
+    n_test, config = len(test[0]), experiment.evaluation
+    bounding = begun_bounds(shared, experiment, splits[1], n_test, config, resources)
     seeing = []
     if ref.classes > 1:
         given, slot = (shared, experiment, *splits), one_slot(resources)
@@ -64,9 +65,7 @@ def judge(
         seeing.append(started(frechet, *given, classifier, **slot))
     sums, bound_spans = gathered(bounding)
     found, other_spans = gathered(seeing)
-    metrics = sum(sums, Sums.zero(model.latent_dim)).metrics(
-        experiment.evaluation, test[0][0].numel()
-    )
+    metrics = sum(sums, Sums.zero(model.latent_dim)).metrics(config, test[0][0].numel())
     for more in found:
         metrics |= more
     return metrics, bound_spans + other_spans + gathered(making)[1]
@@ -80,24 +79,25 @@ def validation_bound(
     With VALIDATION_SAMPLES samples whatever the objective and the evaluation of the test split, so
     that recipes can be compared without a look at that.
     """
-    images, _ = labelled(ref, store, "val")
+    val = labelled(ref, store, "val")
     config = replace(experiment.evaluation, samples=VALIDATION_SAMPLES)
-    sums, spans = gathered(begun_bounds(ray.put(model), experiment, images, config, resources))
+    given = (ray.put(model), experiment, ray.put(val), len(val[0]), config, resources)
+    sums, spans = gathered(begun_bounds(*given))
     return sum(sums, Sums.zero(model.latent_dim)).nll, spans
 
 
 def begun_bounds(
     model: Any,
     experiment: Experiment,
-    images: Tensor,
+    split: Any,
+    n_images: int,
     config: EvaluationConfig,
     resources: Resources,
 ) -> list[Any]:
-    """The jobs that bound a split, each a shard of it; `model` is already with Ray."""
-    whole = ray.put(images)
+    """The jobs that bound a split, each a shard of it; it and `model` are already with Ray."""
     return [
-        started(bound_sums, model, experiment, whole, config, shard, **one_slot(resources))
-        for shard in shards(len(images), resources.slots)
+        started(bound_sums, model, experiment, split, config, shard, **one_slot(resources))
+        for shard in shards(n_images, resources.slots)
     ]
 
 
@@ -166,11 +166,11 @@ def classifier_key(ref: DatasetRef) -> str:
 
 
 def bound_sums(
-    model: VAE, experiment: Experiment, images: Tensor, config: EvaluationConfig, shard: range
+    model: VAE, experiment: Experiment, split: Labelled, config: EvaluationConfig, shard: range
 ) -> Sums:
     """One shard's sums over its chunks of a split."""
     model = copy.deepcopy(model).to(worker_device())
-    return likelihood_sums(model, evaluation_images(images, experiment), shard, config)
+    return likelihood_sums(model, evaluation_images(split[0], experiment), shard, config)
 
 
 def made_classifier(train: Labelled, test: Labelled, ref: DatasetRef) -> bytes:
