@@ -34,7 +34,7 @@ class ModelConfig:
     latent_dim: int = 20
     hidden: tuple[int, ...] = (400,)  # widths from pixels (or features) to latents, mirrored back
     channels: tuple[int, ...] = ()  # of the two strided convolutions; ConvVAE alone has them
-    activation: str = "relu"
+    activation: str = "silu"
 
     def __post_init__(self) -> None:
         if self.latent_dim < 1:

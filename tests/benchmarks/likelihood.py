@@ -27,7 +27,12 @@ from vae.models import VAE
 from vae.store import open_store
 
 SAMPLES = 5000  # K
-SETTINGS: Overrides = {"model.hidden": [512], "model.latent_dim": 20, "train.epochs": 3}
+SETTINGS: Overrides = {
+    "model.hidden": [512],
+    "model.latent_dim": 20,
+    "model.activation": "relu",
+    "train.epochs": 3,
+}
 TIMED_IMAGES = 50
 COMPARED_IMAGES = 500
 COPIES = 100  # of the image, in one pass of the loop

@@ -21,8 +21,10 @@ from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig, new_state, train_epoch
 
 NETWORKS = {
-    "ImprovedVAE": ModelConfig(kind="ImprovedVAE", hidden=(400,), latent_dim=20),
-    "ConvVAE": ModelConfig(kind="ConvVAE", channels=(32, 64), hidden=(256,), latent_dim=20),
+    "ImprovedVAE": ModelConfig(kind="ImprovedVAE", hidden=(400,), latent_dim=20, activation="relu"),
+    "ConvVAE": ModelConfig(
+        kind="ConvVAE", channels=(32, 64), hidden=(256,), latent_dim=20, activation="relu"
+    ),
 }
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EPOCH = 60_000  # images, for the column of seconds
