@@ -143,14 +143,15 @@ def test_bound_is_the_mean_of_the_weights() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("pixels", [1, 49, 784, 3072])
 @pytest.mark.parametrize("scale", [0, 3, 1e4])
-def test_density_of_a_block(dtype: torch.dtype, pixels: int, scale: float) -> None:
+@pytest.mark.parametrize("samples", [1, 5])
+def test_density_of_a_block(dtype: torch.dtype, pixels: int, scale: float, samples: int) -> None:
     """The density that takes few logarithms is that of one for each, grey or not, at any scale.
 
     Autocast, under which models train in bfloat16, changes nothing.
     """
     noise = torch.Generator().manual_seed(0)
     grey_BP = torch.rand((3, pixels), generator=noise, dtype=dtype)
-    logits_BKP = scale * torch.randn((3, 5, pixels), generator=noise, dtype=dtype)
+    logits_BKP = scale * torch.randn((3, samples, pixels), generator=noise, dtype=dtype)
     for x_BP in (grey_BP, grey_BP.round()):
         terms_BKP = F.binary_cross_entropy_with_logits(
             logits_BKP.double(), x_BP.double()[:, None].expand_as(logits_BKP), reduction="none"

@@ -125,7 +125,7 @@ def started(work: Callable[..., Any], *arguments: Any, **resources: int) -> Any:
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, Span]:
-    """Do the work on this worker, and say when."""
+    """Do the work on this worker, which keeps the memory that it frees, and say when."""
     keep_freed_memory()
     began = time.time()
     answer = work(*arguments)
