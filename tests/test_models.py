@@ -175,8 +175,8 @@ def test_images_that_do_not_halve_twice() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_the_derivative_by_hand(dtype: torch.dtype) -> None:
-    """In many blocks and any type, values and gradients are those of the formula in float64."""
+def test_density_in_any_type(dtype: torch.dtype) -> None:
+    """Values and gradients are those of the formula in float64, whatever type the logits have."""
     generator = torch.Generator().manual_seed(0)
     x_BCHW = torch.rand((300, 1, 20, 25), generator=generator)
     logits = (6 * torch.randn((2, 300, 1, 20, 25), generator=generator)).to(dtype).requires_grad_()

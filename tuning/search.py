@@ -23,10 +23,10 @@ from ray.tune.search.optuna import OptunaSearch
 from tuning.results import Trial
 from tuning.space import domains
 from vae.cluster import Resources, interruptible
+from vae.cpu import set_up_cpu
 from vae.datasets import DatasetRef, load
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import Fit, Row
-from vae.heap import keep_freed_memory
 from vae.runs import Result, Run, create_json, read_json
 
 METRIC = "best_loss"
@@ -111,7 +111,7 @@ def trial(
     overrides: dict[str, Any], *, settings: dict[str, Any], train: Images, val: Images
 ) -> None:
     """Train one candidate for the search's epochs, reporting its lowest validation loss (nats)."""
-    keep_freed_memory()
+    set_up_cpu()
     epochs = settings["search"]["epochs"]
     changed = with_overrides(settings, overrides | {"train.epochs": epochs})
     # Copied, because torch takes no read-only array; Ray's object store holds the one original.

@@ -5,13 +5,11 @@ an image.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-
-CACHED_ELEMENTS = 1 << 17  # whose few float32 temporaries fit the second-level cache
+from torch.nn import functional as F
 
 
 class Densities(NamedTuple):
@@ -43,73 +41,31 @@ class Densities(NamedTuple):
 
 def bernoulli_log_prob(x_BCHW: Tensor, logits_KBCHW: Tensor) -> Tensor:
     """log p(x|z) in nats, [K, B], summed over pixels; from logits, so that nothing overflows."""
-    result: Tensor = BernoulliLogProb.apply(x_BCHW.flatten(1), logits_KBCHW.flatten(2))
-    return result
-
-
-class BernoulliLogProb(torch.autograd.Function):
-    """`bernoulli_log_prob_` and its derivative x - sigmoid(l), in one visit of the logits.
-
-    These are the only passes over all pixels beside the matrix products. A block of images goes
-    through all of them while it is in the cache, and only the derivative is kept, in the logits'
-    type. Sums are at least float32 whatever the logits are.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x_BP: Tensor, logits_KBP: Tensor) -> Tensor:
-        dtype = torch.promote_types(logits_KBP.dtype, torch.float32)
-        result_KB = logits_KBP.new_empty(logits_KBP.shape[:2], dtype=dtype)
-        error_KBP = torch.empty_like(logits_KBP)
-        for block in blocks_of(logits_KBP):
-            x = x_BP[block]
-            logits = logits_KBP[:, block].to(dtype, copy=True)
-            error_KBP[:, block] = torch.sub(x, torch.sigmoid(logits))
-            result_KB[:, block] = bernoulli_log_prob_(x, logits.transpose(0, 1)).T
-        ctx.save_for_backward(error_KBP)
-        return result_KB
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_KB: Tensor) -> tuple[None, Tensor]:
-        (error_KBP,) = ctx.saved_tensors
-        return None, error_KBP * grad_KB[..., None].to(error_KBP.dtype)
+    logits_KBP = at_least_float32(logits_KBCHW.flatten(2))
+    x_KBP = x_BCHW.flatten(1).expand_as(logits_KBP)
+    return -F.binary_cross_entropy_with_logits(logits_KBP, x_KBP, reduction="none").sum(-1)
 
 
 def bernoulli_log_prob_(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
-    """`bernoulli_log_prob` as [B, K], in float32 or 64, for no gradient; destroys the logits.
+    """`bernoulli_log_prob` as [B, K], for no gradient, with few logarithms; destroys the logits.
 
-    softplus(l) = l / 2 + |l| / 2 - log sigmoid(|l|). The linear part is a scalar product, and
-    as sigmoid(|l|) is at least 1/2, one logarithm serves several pixels, multiplied: 8, because the
-    product of more takes longer than it saves.
+    The likelier value of a pixel, 0 or 1, has probability 1 / (1 + exp(m)), where the margin m is
+    the logit of the other value. One logarithm serves the product of 8 such pixels; one of more
+    takes longer than it saves. A grey pixel adds the margin by as much as it is grey.
     """
-    log_px_BK = scalar_products(x_BP - 0.5, logits_BKP)
-    magnitude_BKP = logits_BKP.abs_()
-    log_px_BK -= 0.5 * magnitude_BKP.sum(-1)
+    likelier_BP = (x_BP >= 0.5).to(x_BP.dtype)
+    margin_BKP = logits_BKP.mul_(1 - 2 * likelier_BP[:, None])
     pixels = x_BP.shape[1]
     together = math.gcd(pixels, 8)
-    grouped = magnitude_BKP.sigmoid_().view(*log_px_BK.shape, together, pixels // together)
-    return log_px_BK + grouped.prod(-2).log_().sum(-1)
-
-
-def scalar_products(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
-    """sum_p x l, [B, K], outside autocast, which would round to bfloat16: by nats, not by bits.
-
-    As a product of matrices it needs no memory of the logits' size; but that is a kernel for each
-    image, which takes longer where an image has one sample.
-    """
-    if logits_BKP.shape[1] == 1:
-        return (logits_BKP * x_BP[:, None]).sum(-1)
-    with torch.autocast(logits_BKP.device.type, enabled=False):
-        return (logits_BKP @ x_BP[..., None]).squeeze(-1)
-
-
-def blocks_of(logits_KBP: Tensor) -> list[slice]:
-    """Slices of B whose logits fit a core's cache; all at once where there is no such cache."""
-    samples, images, pixels = logits_KBP.shape
-    if logits_KBP.device.type != "cpu":
-        return [slice(None)]
-    step = max(1, CACHED_ELEMENTS // (samples * pixels))
-    return [slice(start, start + step) for start in range(0, images, step)]
+    inverse_BKP = margin_BKP.exp().add_(1)
+    grouped = inverse_BKP.view(*margin_BKP.shape[:2], together, pixels // together)
+    log_px_BK = -grouped.prod(-2).log_().sum(-1)
+    if not log_px_BK.isfinite().all():  # 8 pixels together less likely than exp(-88), in float32
+        log_px_BK = F.logsigmoid(-margin_BKP).sum(-1)
+    grey_BP = (x_BP - likelier_BP).abs_()
+    if grey_BP.any():
+        log_px_BK += (margin_BKP @ grey_BP[..., None]).squeeze(-1)
+    return log_px_BK
 
 
 def gaussian_log_prob(z_KBD: Tensor, mu_BD: Tensor, logvar_BD: Tensor) -> Tensor:

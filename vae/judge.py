@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vae.batches import seed_of
 from vae.cluster import Resources, interruptible
+from vae.cpu import set_up_cpu
 from vae.datasets import DatasetRef, load
 from vae.errors import UserError
 from vae.evaluate import VALIDATION_SAMPLES, EvaluationConfig, Sums, chunks, likelihood_sums
@@ -30,7 +31,6 @@ from vae.experiment import Experiment
 from vae.features import FORMAT, Classifier, Kept, accuracy, features, from_bytes, to_bytes, trained
 from vae.fit import evaluation_images
 from vae.frechet import Gaussian, distance, fitted
-from vae.heap import keep_freed_memory
 from vae.models import VAE
 from vae.probe import posterior_means, probe_accuracy
 from vae.store import Store
@@ -125,8 +125,8 @@ def started(work: Callable[..., Any], *arguments: Any, **resources: int) -> Any:
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, Span]:
-    """Do the work on this worker, which keeps the memory that it frees, and say when."""
-    keep_freed_memory()
+    """Do the work on this worker, its CPU set up for that, and say when."""
+    set_up_cpu()
     began = time.time()
     answer = work(*arguments)
     return answer, (began, time.time())

@@ -15,10 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from vae import checkpoint
 from vae.batches import Shard
 from vae.checkpoint import History
+from vae.cpu import set_up_cpu
 from vae.datasets import DatasetRef, load
 from vae.experiment import from_dict
 from vae.fit import Fit
-from vae.heap import keep_freed_memory
 from vae.models import VAE
 from vae.store import open_store
 from vae.train import DivergedError, emulated
@@ -34,7 +34,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     that takes rank 0's events and every rank's warnings. A diverged training is an answer, not an
     exception, because Ray would start the workers again to fail the same way.
     """
-    keep_freed_memory()
+    set_up_cpu()
     logging.getLogger("vae").addHandler(Warnings(settings["events"]))
     try:
         return {"history": Worker(settings).run()}

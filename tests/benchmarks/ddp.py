@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.benchmarks.table import lines
 from tests.distributed import spawned
 from vae.batches import BatchPlan, Shard
-from vae.heap import keep_freed_memory
+from vae.cpu import set_up_cpu
 from vae.models import ModelConfig, build_model
 from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig, average, new_state, train_step
@@ -26,7 +26,7 @@ SHAPE = (1, 28, 28)
 
 def on_rank(rank: int, world: int, batch_size: int) -> list[float]:
     """Median seconds of a step, of one without its all-reduce, and of the all-reduce alone."""
-    keep_freed_memory()
+    set_up_cpu()
     config = TrainConfig(batch_size=batch_size)
     state = new_state(build_model(ModelConfig(), SHAPE), config, torch.device("cpu"))
     forward = DistributedDataParallel(state.model, gradient_as_bucket_view=True)

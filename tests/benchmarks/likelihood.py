@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.benchmarks.table import lines
+from vae.cpu import set_up_cpu
 from vae.datasets import load, prepare
 from vae.evaluate import block_latents, importance_bound
 from vae.experiment import Overrides, load_experiment
 from vae.fit import Fit, evaluation_images
-from vae.heap import keep_freed_memory
 from vae.models import VAE
 from vae.store import open_store
 
@@ -191,7 +191,7 @@ def table(measured: list[Row]) -> str:
 
 def main() -> None:
     """Train, compare, and print a table for one thread and one for all of them."""
-    keep_freed_memory()  # as a worker does; the loop and the bare products have it as well
+    set_up_cpu()  # as a worker does; the loop and the bare products have it as well
     threads = torch.get_num_threads()
     model, images_NCHW = trained_model()
     shift_nats = bfloat16_shift_nats(model, images_NCHW)

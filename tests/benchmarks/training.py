@@ -14,8 +14,8 @@ from torch import Tensor
 from tests.benchmarks import common_loop, floor
 from tests.benchmarks.table import lines, medians
 from vae.batches import BatchPlan, Shard
+from vae.cpu import set_up_cpu
 from vae.graphed import step_on
-from vae.heap import keep_freed_memory
 from vae.models import ModelConfig, build_model
 from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig, new_state, train_epoch
@@ -85,7 +85,7 @@ def compare(kind: str, batch_size: int, n_images: int, device: torch.device) -> 
 
 def main() -> None:
     """Print the table."""
-    keep_freed_memory()
+    set_up_cpu()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sizes = {"ImprovedVAE": 12_800, "ConvVAE": 5_120}
     batches = (128, 512, 4096) if device.type == "cuda" else (128, 512)
