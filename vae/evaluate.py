@@ -207,7 +207,8 @@ def log_sum_weights(
     for eps_KD in eps_BKD:
         eps_KD.normal_(generator=noise)
     z_BKD = model.reparameterize(mu_B1D, logvar_B1D, eps_BKD)
-    log_weights_BK = 0.5 * (eps_BKD.square() - z_BKD.square() + logvar_B1D).sum(-1)  # of p(z) / q
+    log_pz_over_qz_BK = (eps_BKD.square() - z_BKD.square()).sum(-1) + logvar_B1D.sum(-1)
+    log_weights_BK = 0.5 * log_pz_over_qz_BK
     n_blocks = -(-samples * n_images // block)
     for z_BkD, log_weights_Bk in zip(
         z_BKD.chunk(n_blocks, dim=1), log_weights_BK.chunk(n_blocks, dim=1), strict=True
