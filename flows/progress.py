@@ -8,6 +8,7 @@ from flows.session import Session
 from vae import launch
 from vae.evaluate import VALIDATION_SAMPLES
 from vae.registry import METRIC
+from vae.tracking import TrackedRun
 
 log = logging.getLogger("vae.pipeline")
 
@@ -38,6 +39,7 @@ class TrialProgress:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.opened: dict[int, TrackedRun] = {}  # of the trials of this session, by number
 
     def __call__(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
         config = self.session.run.experiment.search
@@ -46,7 +48,7 @@ class TrialProgress:
             *(number, config.trials, row["epoch"], config.epochs, row["val/loss"]),
             settings_line(overrides),
         )
-        tracked = self.session.track("search", f"trial-{number:02d}")
+        tracked = self.opened[number] = self.session.track("search", f"trial-{number:02d}")
         tracked.log({name: row[name] for name in row if name not in ("began", "ended")})
         if row["epoch"] == 1:
             tracked.summary(overrides)
@@ -60,8 +62,8 @@ class TrialProgress:
         ]
         columns = ["trial", *settings, "val/loss", "epochs", "stopped"]
         self.session.track("evaluate").table("trials", columns, rows)
-        for number in range(1, len(trials) + 1):
-            self.session.track("search", f"trial-{number:02d}").finish()
+        for tracked in self.opened.values():
+            tracked.finish()
 
 
 class FitProgress:

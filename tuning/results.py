@@ -1,6 +1,5 @@
 """The trials of a search as plain data, and which of them won."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,19 +14,24 @@ class Trial:
 
     number: int
     overrides: dict[str, Value]
-    loss: float | None  # None if no epoch was finished
+    loss: float | None  # None if no epoch had a finite one
     epochs: int
     stopped: bool  # early, by the scheduler
     spans: list[Span]
     error: str | None = None
 
+    @property
+    def finished(self) -> bool:
+        """Whether its loss says what training with its settings would reach: it ended well."""
+        return self.error is None and self.loss is not None
+
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The trial with the lowest finite bound, the first of equals.
+    """The trial with the lowest bound of those that finished, the first of equals.
 
-    Raises UserError, quoting the first error, if no trial finished an epoch.
+    Raises UserError, quoting the first error, if none did.
     """
-    finished = [t for t in trials if t.loss is not None and math.isfinite(t.loss)]
+    finished = [trial for trial in trials if trial.finished]
     if not finished:
         errors = [trial.error for trial in trials if trial.error]
         why = f": {errors[0]}" if errors else ""

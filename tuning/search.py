@@ -9,6 +9,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import optuna
@@ -42,7 +43,7 @@ def search(run: Run, dataset: DatasetRef, resources: Resources, on_epoch: OnEpoc
     config, prefix = run.experiment.search, f"{run.prefix}/search"
     done = recorded(run, prefix)
     if len(done) < config.trials:
-        recorder = Recorder(run, prefix, len(done), on_epoch)
+        recorder = Recorder(run, prefix, done, on_epoch)
         run_trials(run, dataset, resources, done, recorder)
         done = recorded(run, prefix)
     return done
@@ -61,7 +62,7 @@ def as_trial(content: Result) -> Trial:
 
 def proposer(experiment: Experiment, done: list[Trial]) -> OptunaSearch:
     """Optuna's TPE, told of the trials that are done."""
-    known = [trial for trial in done if trial.loss is not None]
+    known = [trial for trial in done if trial.finished]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return OptunaSearch(
         domains(experiment.search.space),
@@ -127,10 +128,11 @@ def trial(
 class Recorder(tune.Callback):
     """Writes each trial to the store when it ends, and tells of every epoch. Runs in the driver."""
 
-    def __init__(self, run: Run, prefix: str, first: int, on_epoch: OnEpoch) -> None:
+    def __init__(self, run: Run, prefix: str, done: list[Trial], on_epoch: OnEpoch) -> None:
         self.run, self.prefix, self.on_epoch = run, prefix, on_epoch
         self.numbers: dict[str, int] = {}
-        self.first = first
+        taken = {trial.number for trial in done}
+        self.free = (number for number in count(1) if number not in taken)
         self.rows: dict[str, list[Row]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -167,8 +169,13 @@ class Recorder(tune.Callback):
         )
 
     def number(self, trial: TuneTrial) -> int:
-        """Trials count from 1 in the order in which they are first heard of, over all attempts."""
-        return self.numbers.setdefault(trial.trial_id, self.first + len(self.numbers) + 1)
+        """The lowest number that is free when the trial is first heard of, over all attempts.
+
+        The recorded ones have gaps: trials run side by side, and a kill takes those under way.
+        """
+        if trial.trial_id not in self.numbers:
+            self.numbers[trial.trial_id] = next(self.free)
+        return self.numbers[trial.trial_id]
 
     def record(self, trial: TuneTrial, error: str | None) -> None:
         """Write the trial once."""
@@ -176,7 +183,7 @@ class Recorder(tune.Callback):
         ended = Trial(
             number=self.number(trial),
             overrides=dict(trial.config),
-            loss=min((row["val/loss"] for row in rows), default=None),
+            loss=min(filter(math.isfinite, (row["val/loss"] for row in rows)), default=None),
             epochs=len(rows),
             stopped=error is None and len(rows) < self.run.experiment.search.epochs,
             spans=[(row["began"], row["ended"]) for row in rows],
