@@ -98,8 +98,8 @@ def test_invisible_until_the_manifest(store: Store, directory: Path, tmp_path: P
     """A publisher that stopped before the manifest left nothing that a reader sees."""
     publish_version(store, "v1", directory)
     for path in directory.iterdir():
-        store.upload(path, f"models/m/versions/v2/{path.name}")
-        store.upload(path, f"models/new/versions/v1/{path.name}")
+        store.create(f"models/m/versions/v2/{path.name}", path.read_bytes())
+        store.create(f"models/new/versions/v1/{path.name}", path.read_bytes())
     assert list_models(store) == ["m"]
     assert [info.version for info in list_versions(store, "m")] == ["v1"]
     with pytest.raises(UserError, match="no version 'v2', did you mean 'v1'"):
@@ -113,18 +113,19 @@ def test_resumed_after_every_crash(tmp_path: Path, directory: Path) -> None:
     for done in range(len(list(directory.iterdir())) + 1):
         store = open_store(str(tmp_path / f"store-{done}"))
         for path in sorted(directory.iterdir())[:done]:
-            store.upload(path, f"models/m/versions/v1/{path.name}")
+            store.create(f"models/m/versions/v1/{path.name}", path.read_bytes())
         publish_version(store, "v1", directory)
         pull(store, "m", "v1", tmp_path / f"pulled-{done}")
 
 
 def test_published_again(store: Store, directory: Path, tmp_path: Path) -> None:
-    """The same bytes again change nothing; other bytes are refused before any is written."""
+    """The same model again changes nothing; another is refused before anything is written."""
     first = publish_version(store, "v1", directory)
     manifest = store.read("models/m/versions/v1/manifest.json")
+    (directory / "report.html").write_text("<p>made elsewhere</p>")
     assert publish_version(store, "v1", directory) == first
     other = write_version(tmp_path / "other", 0.25)
-    with pytest.raises(UserError, match="already published with other files: a version never"):
+    with pytest.raises(UserError, match="already published with other model: a version never"):
         publish_version(store, "v1", other)
     with pytest.raises(UserError, match="with other dataset"):
         publish_version(store, "v1", directory, dataset="e" * 64)
@@ -133,10 +134,14 @@ def test_published_again(store: Store, directory: Path, tmp_path: Path) -> None:
 
 
 def test_racing_publishers(store: Store, directory: Path) -> None:
-    """Publishers of the same version and bytes all succeed, with one manifest."""
+    """Publishers of the same version all succeed, with one manifest of what is in the store."""
+    folders = [write_version(directory.parent / f"built-{n}", 0.5) for n in range(4)]
+    for n, folder in enumerate(folders):
+        (folder / "report.html").write_text(f"<p>by publisher {n}</p>")
     with ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(publish_version, store, "v1", directory) for _ in range(4)]
+        running = [pool.submit(publish_version, store, "v1", folder) for folder in folders]
     assert len({job.result().to_bytes() for job in running}) == 1
+    pull(store, "m", "v1", directory.parent / "to")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ def test_refused_keys(store: Store, key: str, tmp_path: Path) -> None:
         lambda: store.put(key, b""),
         lambda: store.create(key, b""),
         lambda: store.replace(key, b"", None),
-        lambda: store.upload(file, key),
         lambda: store.download(key, file),
         lambda: store.delete(key),
     ]

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from vae.errors import UserError
 
 MANIFEST = "manifest.json"
-REQUIRED = ("model.safetensors", "config.json", "metrics.json")
+MODEL = "model.safetensors"
+REQUIRED = (MODEL, "config.json", "metrics.json")
 SUFFIXES = (".safetensors", ".json", ".png", ".html")  # nothing that is unpickled or executed
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -36,6 +37,10 @@ class FileRecord:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return cls(size=file.tell(), sha256=digest)
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> "FileRecord":
+        return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)

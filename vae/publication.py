@@ -1,6 +1,7 @@
 """A finished run becomes a published version: its files in one folder, then the registry."""
 
 import json
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 from vae import figures
 from vae.checkpoint import save_model
 from vae.datasets import DataConfig, DatasetRef, load
+from vae.errors import UserError
 from vae.experiment import Experiment
 from vae.formats import Split
 from vae.models import VAE
@@ -39,9 +41,13 @@ def publish_run(
     """Publish the model with metrics, pictures, report and examples; promote it if it is better.
 
     `experiment`: with the settings that won. `stages`: the result of every earlier stage. Doing it
-    again completes what a crash left, under the same version. Raises UserError.
+    again completes what a crash left, under the same version. Raises UserError, also for a metric
+    that is not finite.
     """
     metrics = stages["evaluate"]["metrics"]
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise UserError(f"{name} is {value}: a model is published with finite metrics alone")
     test = load(ref, run.store, "test")
     examples = Split(test.images[:EXAMPLES], test.labels[:EXAMPLES])
     pictures = draw(model, examples)

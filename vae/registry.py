@@ -7,6 +7,7 @@ import hashlib
 import logging
 import math
 import platform
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from vae.errors import UserError
 from vae.manifest import (
     MANIFEST,
+    MODEL,
     Best,
     FileRecord,
     IntegrityError,
@@ -65,9 +67,10 @@ def publish(
 ) -> Manifest:
     """Publish every file of `directory` as one version that never changes, and return its manifest.
 
-    Publishing the same bytes again, or after a crash, completes the version or does nothing. One
-    publisher at a time may write a version. Raises UserError if the version exists with other
-    content, IntegrityError if `directory` holds what a version may not.
+    A file that is there already, from before a crash or of another publisher of the run, stays: its
+    pictures and its report may differ by the machine that made them. Publishing again completes the
+    version or does nothing. Raises UserError if the version exists with another model or of other
+    origin, IntegrityError if `directory` holds what a version may not.
     """
     folder = version_folder(name, version)
     manifest = Manifest(
@@ -79,15 +82,13 @@ def publish(
         packages=_packages(),
         files=_records(directory),
     )
-    data = manifest.to_bytes()
-    manifest = Manifest.from_bytes(data, str(directory))  # as a reader will see it
+    manifest = Manifest.from_bytes(manifest.to_bytes(), str(directory))  # as a reader will see it
     try:
         return _same(manifest, store, folder)
     except FileNotFoundError:
-        for file in manifest.files:
-            store.upload(directory / file, f"{folder}/{file}")
+        manifest = replace(manifest, files=_uploaded(manifest, store, folder, directory))
     try:
-        store.create(f"{folder}/{MANIFEST}", data)
+        store.create(f"{folder}/{MANIFEST}", manifest.to_bytes())
     except FileExistsError:
         return _same(manifest, store, folder)
     return manifest
@@ -145,17 +146,39 @@ def _records(directory: Path) -> dict[str, FileRecord]:
     return records
 
 
+def _uploaded(
+    manifest: Manifest, store: Store, folder: str, directory: Path
+) -> dict[str, FileRecord]:
+    """Write each file once; the records of what is in the store, these or whoever's were first."""
+    stored = dict(manifest.files)
+    for file in stored:
+        try:
+            store.create(f"{folder}/{file}", (directory / file).read_bytes())
+        except FileExistsError:
+            stored[file] = FileRecord.of_bytes(store.read(f"{folder}/{file}"))
+    if stored[MODEL] != manifest.files[MODEL]:
+        raise UserError(f"{store.uri}/{folder}/{MODEL} is another model's, publish under a new one")
+    return stored
+
+
 def _same(manifest: Manifest, store: Store, folder: str) -> Manifest:
     """Return the published manifest if it says the same; raises FileNotFoundError if none is."""
     where = f"{store.uri}/{folder}"
     published = Manifest.from_bytes(store.read(f"{folder}/{MANIFEST}"), f"{where}/{MANIFEST}")
-    for field in ("name", "version", "run_id", "dataset", "experiment", "files"):
-        if getattr(published, field) != getattr(manifest, field):
+    ours, theirs = _identity(manifest), _identity(published)
+    for field in ours:
+        if ours[field] != theirs[field]:
             raise UserError(
                 f"{where} is already published with other {field}: a version never changes, "
                 "publish under a new one"
             )
     return published
+
+
+def _identity(manifest: Manifest) -> dict[str, Any]:
+    """What is the same whoever publishes a version."""
+    fields = {field: getattr(manifest, field) for field in ("name", "version", "run_id", "dataset")}
+    return fields | {"experiment": manifest.experiment, "model": manifest.files[MODEL].sha256}
 
 
 def _beats(candidate: Best, best: Best, name: str) -> bool:

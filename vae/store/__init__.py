@@ -5,6 +5,7 @@ of racing writers one wins. *Replace if unchanged*: compare-and-swap on one obje
 """
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -50,9 +51,6 @@ class Store(Protocol):
     def replace(self, key: str, data: bytes, token: str | None) -> None:
         """Overwrite the bytes that `token` names (None: there is no object); raises Conflict."""
 
-    def upload(self, source: Path, key: str) -> None:
-        """Write or overwrite an object from a file of any size, whole."""
-
     def download(self, key: str, destination: Path) -> None:
         """Write an object to a file, whole; raises FileNotFoundError."""
 
@@ -61,6 +59,9 @@ class Store(Protocol):
 
     def check_writable(self) -> None:
         """Write and remove a probe; raises UserError saying what to mend."""
+
+    def explained(self) -> AbstractContextManager[None]:
+        """Return a context where a store that can't be read is a UserError, saying what to mend."""
 
 
 def open_store(uri: str) -> Store:

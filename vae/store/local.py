@@ -76,12 +76,6 @@ class LocalStore:
                 os.replace(temporary, path)
         _sync_folder(path.parent)
 
-    def upload(self, source: Path, key: str) -> None:
-        path = self._path(key)
-        with source.open("rb") as file, temporary_beside(path) as temporary:
-            _copy_synced(file, temporary)
-            self._rename(temporary, key)
-
     def download(self, key: str, destination: Path) -> None:
         with self._open(key) as file, temporary_beside(destination) as temporary:
             _copy_synced(file, temporary)
@@ -108,6 +102,13 @@ class LocalStore:
             raise UserError(f"store {self.uri}: {error.filename} is not a folder") from error
         except OSError as error:
             raise UserError(f"store {self.uri} is not writable: {error.strerror}") from error
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"store {self.uri}: {error}") from error
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)

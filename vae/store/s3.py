@@ -10,6 +10,8 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -95,10 +97,6 @@ class S3Store:
         if not written:
             raise Conflict(f"{self.uri}/{key} changed since it was read")
 
-    def upload(self, source: Path, key: str) -> None:
-        with source.open("rb"):  # put_file returns without a word if the source is a folder
-            self._fs.put_file(str(source), f"{self.bucket}/{self._key(key)}")
-
     def download(self, key: str, destination: Path) -> None:
         with temporary_beside(destination) as temporary:
             with temporary.open("xb") as file:
@@ -117,11 +115,16 @@ class S3Store:
         fs = s3fs.S3FileSystem(skip_instance_cache=True, config_kwargs=PROBE_CONFIG)
         fs.retries = 1
         key = "/".join(filter(None, (self.prefix, f"{TEMPORARY}{uuid.uuid4().hex}")))
-        try:
+        with self.explained("write"):
             fs.call_s3("put_object", Bucket=self.bucket, Key=key, Body=b"probe")
             fs.call_s3("delete_object", Bucket=self.bucket, Key=key)
+
+    @contextmanager
+    def explained(self, action: str = "read") -> Iterator[None]:
+        try:
+            yield
         except (BotoCoreError, OSError) as error:
-            raise UserError(f"store {self.uri}: {self._remedy(error)}") from error
+            raise UserError(f"store {self.uri}: {self._remedy(error, action)}") from error
 
     @property
     def _fs(self) -> Any:
@@ -197,7 +200,7 @@ class S3Store:
             return False
         return bool(head["Metadata"].get("writer") == writer)
 
-    def _remedy(self, error: Exception) -> str:
+    def _remedy(self, error: Exception, action: str) -> str:
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         where = endpoint or "AWS"
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
@@ -210,8 +213,8 @@ class S3Store:
                 f"create it: aws s3api create-bucket --bucket {self.bucket}"
             )
         if isinstance(error, PermissionError):
-            return f"{where} refuses to write ({error}), check AWS_ACCESS_KEY_ID and its policy"
-        return f"cannot write at {where}: {error}"
+            return f"{where} refuses to {action} ({error}), check AWS_ACCESS_KEY_ID and its policy"
+        return f"cannot {action} at {where}: {error}"
 
 
 async def _drain(body: Any, file: BinaryIO) -> None:
