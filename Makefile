@@ -23,8 +23,8 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed, this is " + sys.version if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet uv==$(UV_VERSION)
-	$(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
-	$(UV) pip install --quiet --no-deps --editable .
+	$(UV) pip sync --python $(VENV) --quiet --require-hashes --compile-bytecode requirements.lock
+	$(UV) pip install --python $(VENV) --quiet --no-deps --editable .
 	touch $(READY)
 
 lock:
