@@ -17,6 +17,7 @@ from prefect.utilities.schema_tools import validate
 from prefect.utilities.templating import apply_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flows.server import check_answers
 from vae.errors import UserError, closest
 
 
@@ -55,6 +56,7 @@ def serve_deployments(file: Path) -> None:
             "PREFECT_API_URL is not set, schedules need a lasting server: run `prefect server "
             "start` and set PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
+    check_answers()
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "vae")  # the flow runs inherit it
     serve(*deployments, limit=1)
 

@@ -17,7 +17,7 @@ from vae.store import open_store
 
 log = logging.getLogger("vae.pipeline")
 Stage = Literal["data", "search", "train", "evaluate", "publish"]
-Settings = dict[str, str | int | float | bool | list[int]]
+Settings = dict[str, Any]  # a table as well, such as search.space; load_experiment checks them
 STAGES: dict[Stage, Any] = {
     "data": tasks.data,
     "search": tasks.search,

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
+from vae.errors import UserError, one_line
+
 Server = subprocess.Popen[str]
 
 
@@ -45,13 +47,28 @@ def launched() -> Server | None:
 def reached(server: Server | None) -> Iterator[None]:
     """A context in which Prefect's client talks to the server, if there is one.
 
-    Waits until it answers. Raises RuntimeError if it ended instead.
+    Waits until it answers. Raises RuntimeError if it ended instead, UserError if the one that the
+    settings name does not answer.
     """
     if server is None:
+        check_answers()
         yield
         return
     with temporary_settings({PREFECT_API_URL: url_of(server)}):
         yield
+
+
+def check_answers() -> None:
+    """Raise UserError if the server that the settings name does not answer."""
+    url = get_current_settings().api.url
+    if url is None:
+        return
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error:
+        raise UserError(f"no Prefect server answers at PREFECT_API_URL={url}: {one_line(error)}")
 
 
 def url_of(server: Server) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def test_nothing_to_resume(folder: Store, caplog: pytest.LogCaptureFixture) -> N
 def test_the_best_epoch(folder: Store) -> None:
     """The lowest bound decides, the first of equals; its checkpoint is found among the others."""
     save_epochs(folder, 4)
-    history = rows_of(3.0, 1.0, 1.0, 2.0)
+    history = rows_of(math.nan, 1.0, 1.0, 2.0)
     assert checkpoint.best_epoch(history) == 2
     content = checkpoint.best(folder, PREFIX, history)
     assert content is not None

@@ -102,8 +102,19 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_an_s3_store_that_is_not_there_is_refused(s3_uri: str) -> None:
     """A bucket that does not exist, and a server that does not answer."""
-    assert "nobucket" in refused("run", "--store", "s3://nobucket/prefix")
-    refused("run", "--store", s3_uri, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    for command in (["run"], ["list"], ["pull", "mnist", "--to", "model"]):
+        assert "nobucket" in refused(*command, "--store", "s3://nobucket/prefix")
+        refused(*command, "--store", s3_uri, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+
+
+def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    """Before anything is trained or served, with the variable that names it."""
+    url = "http://127.0.0.1:9/api"
+    for command in (["run", "--store", str(tmp_path)], ["serve"]):
+        status, _, err = vae(*command, PREFECT_API_URL=url)
+        [line] = err.splitlines()
+        assert status == 2
+        assert f"no Prefect server answers at PREFECT_API_URL={url}" in line
 
 
 def test_an_unknown_model_is_refused(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_more_than_there_is(gpus: int, workers: str, message: str) -> None:
     assert Resources(8, gpus, Workers.parse("1:100")).check().num_workers == (1, 100)
 
 
+def test_a_cluster_too_small_for_auto() -> None:
+    """Two workers never start on one CPU; one does."""
+    with pytest.raises(UserError, match=r"workers is 2, but the cluster has 1 CPUs .* at most 1"):
+        Resources(1, 0, Workers()).check()
+    assert Resources(1, 0, Workers(1, 1)).check().num_workers == 1
+
+
 def test_what_work_returns_and_raises() -> None:
     """Work on its own thread answers as if it were called, and sees the caller's context."""
     flow = contextvars.ContextVar("flow", default="none")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae import figures
+from vae.errors import UserError
 from vae.models import VAE, ModelConfig, build_model
 
 GAP = 3  # pixels between tiles
@@ -171,10 +172,11 @@ def test_write_png_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> 
 
 
 def test_write_png_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """A name that is a folder's is an error, and no temporary file stays behind."""
+    """A name that is a folder's, or in none, is an error; no temporary file stays behind."""
     (tmp_path / "samples.png").mkdir()
-    with pytest.raises(OSError, match="samples"):
-        figures.write_png(tmp_path / "samples.png", b"png")
+    for path in (tmp_path / "samples.png", tmp_path / "none" / "samples.png"):
+        with pytest.raises(UserError, match=f"{path} cannot be written: "):
+            figures.write_png(path, b"png")
     assert [file.name for file in tmp_path.iterdir()] == ["samples.png"]
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from vae.errors import UserError
 from vae.experiment import Experiment, load_experiment
-from vae.runs import RUN_ID, flattened, known_runs, new_run_id, open_run
+from vae.manifest import PLAIN_NAME
+from vae.runs import RUN_ID, RUN_ID_LENGTH, flattened, known_runs, new_run_id, open_run
 from vae.store import Store, open_store
 
 
@@ -71,7 +72,7 @@ def test_other_settings_are_refused(folder: Store, changes: dict[str, Any], name
     assert open_run(folder, "a") == began
 
 
-IMPOSSIBLE = ["", ".", "..", "a/b", "a b", "-a", "é", "a\n", "a" * 101, "a\0"]
+IMPOSSIBLE = ["", ".", "..", "a/b", "a b", "-a", "é", "a\n", "a" * 85, "a\0"]
 
 
 @pytest.mark.parametrize("run_id", IMPOSSIBLE)
@@ -79,6 +80,11 @@ def test_ids_that_can_not_be(folder: Store, run_id: str) -> None:
     """An id that is no plain name is refused before anything is written."""
     assert "must be letters, digits" in refused(folder, run_id, tiny())
     assert folder.list() == []
+
+
+def test_the_longest_id_can_be_published(folder: Store) -> None:
+    """The version that a run publishes is a name as well, with the time before the id."""
+    assert PLAIN_NAME.fullmatch(open_run(folder, "a" * RUN_ID_LENGTH, tiny()).version)
 
 
 def test_unknown_runs(folder: Store) -> None:

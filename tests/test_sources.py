@@ -166,7 +166,7 @@ def test_an_unreachable_source_is_asked_once(
     cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a failed connection the other files are not asked of that host."""
-    dead = Mirror(f"http://user:secret@127.0.0.1:{closed_port()}")
+    dead = Mirror(f"http://user:sec@ret@127.0.0.1:{closed_port()}")
     good = folder(tmp_path / "good", images=CONTENT, labels=b"labels")
     assert len(fetch("made-up", DIGESTS, [dead, good], cache)) == 2
     (line,) = (record.getMessage() for record in caplog.records)

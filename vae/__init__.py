@@ -7,6 +7,7 @@ import os
 _RAY_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or workers rebuild the environment under `uv run`
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or what still runs after a shutdown starts another session
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # its poll period: 2 s more per fit otherwise
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables even when asked for silence

@@ -3,7 +3,7 @@
 All randomness is keyed by (seed, what it is for, where it stands in training), never by rank or
 world size. A rank draws the noise of the global batch and keeps its own rows of it, so 1, 2 and 4
 workers see the same images, the same binarisation and the same posterior noise at every step.
-Noise is drawn where the images are: a GPU draws other numbers than a CPU does.
+Noise is drawn where the images are: a GPU draws other numbers than a CPU, or another GPU model.
 """
 
 import math

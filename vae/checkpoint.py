@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -110,8 +111,12 @@ def restore(state: TrainState, content: dict[str, Any]) -> History:
 
 
 def best_epoch(history: History) -> int:
-    """The epoch with the lowest validation loss at beta = 1; the first of equals."""
-    return int(min(history, key=lambda row: row["val/loss"])["epoch"])
+    """The epoch with the lowest validation loss at beta = 1; the first of equals, NaN the last."""
+
+    def loss(row: dict[str, float]) -> float:
+        return math.inf if math.isnan(row["val/loss"]) else row["val/loss"]
+
+    return int(min(history, key=loss)["epoch"])
 
 
 def prune(store: Store, prefix: str, history: History) -> None:

@@ -26,7 +26,10 @@ Settings = Annotated[
 StoreUri = Annotated[
     str, typer.Option(envvar="VAE_STORE", help="A folder, file:///path or s3://bucket/prefix.")
 ]
-RunId = Annotated[str | None, typer.Option(help="Continue this run, or name a new one.")]
+RunId = Annotated[
+    str | None,
+    typer.Option(help="Continue this run; beside --experiment or --set: the name of a new one."),
+]
 WorkerCount = Annotated[
     str, typer.Option("--workers", metavar="N|MIN:MAX|auto", help="auto: one per GPU, else two.")
 ]
@@ -69,13 +72,14 @@ def list_(
     from vae.store import open_store
 
     opened = open_store(store)
-    names = [name] if name else list_models(opened)
+    with opened.explained():
+        names = [name] if name else list_models(opened)
+        found = [(model, info) for model in names for info in list_versions(opened, model)]
     if not names:
         typer.echo(f"no models in {opened.uri}")
-    for model in names:
-        for info in list_versions(opened, model):
-            shown = "  ".join(f"{key} {value:.2f}" for key, value in info.metrics.items())
-            typer.echo(f"{'*' if info.best else ' '} {model}@{info.version}  {shown}")
+    for model, info in found:
+        shown = "  ".join(f"{key} {value:.2f}" for key, value in info.metrics.items())
+        typer.echo(f"{'*' if info.best else ' '} {model}@{info.version}  {shown}")
 
 
 @app.command()
@@ -91,7 +95,9 @@ def pull(
     name, at, version = model.partition("@")
     if at and not version:
         raise UserError(f"model is '{model}', must be NAME or NAME@VERSION")
-    manifest = pull_model(open_store(store), name, version or None, to)
+    opened = open_store(store)
+    with opened.explained():
+        manifest = pull_model(opened, name, version or None, to)
     typer.echo(f"{name}@{manifest.version}: {len(manifest.files)} files verified, in {to}")
     typer.echo((to / "metrics.json").read_text(encoding="utf-8").strip())
 

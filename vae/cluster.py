@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Self, TypeVar
 from vae.errors import UserError
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
+JOINING_S = 60.0  # how long nodes that are not there yet are waited for
 CPU_WORKERS = 2  # what "auto" means without a GPU: the smallest number that is really distributed
 T = TypeVar("T")
 
@@ -58,17 +60,20 @@ class Resources:
     @property
     def num_workers(self) -> int | tuple[int, int]:
         """What ScalingConfig takes: a number, or (min, max) for elastic training."""
-        if self.workers.low is None or self.workers.high is None:
-            return self.gpus or CPU_WORKERS
-        low, high = self.workers.low, self.workers.high
+        low, high = self.fewest, self.workers.high or self.fewest
         return low if low == high else (low, high)
+
+    @property
+    def fewest(self) -> int:
+        """Workers without which training can't begin."""
+        return self.workers.low or self.gpus or CPU_WORKERS
 
     def check(self) -> Self:
         """Raise UserError if training could never be scheduled."""
-        if (self.workers.low or 1) > self.slots:
+        if self.fewest > self.slots:
             kind = "GPU" if self.gpus else "CPU"
             raise UserError(
-                f"workers is {self.workers.low}, but the cluster has {self.slots} {kind}s and each "
+                f"workers is {self.fewest}, but the cluster has {self.slots} {kind}s and each "
                 f"worker takes one: give at most {self.slots}"
             )
         return self
@@ -82,7 +87,9 @@ def check_local(workers: Workers) -> None:
 
 def local_cpus() -> int:
     """CPUs that a local session offers: those of this process, and enough for "auto"."""
-    return max(CPU_WORKERS, len(os.sched_getaffinity(0)))
+    if hasattr(os, "sched_getaffinity"):
+        return max(CPU_WORKERS, len(os.sched_getaffinity(0)))
+    return max(CPU_WORKERS, os.cpu_count() or 1)  # macOS
 
 
 @contextmanager
@@ -98,18 +105,20 @@ def joined(workers: Workers) -> Iterator[Future[Resources]]:
     # Not in the main thread, where Ray would replace signal handlers for good, and with them the
     # one by which Prefect acknowledges that a run was cancelled.
     with ThreadPoolExecutor(1, "join-ray") as thread:
-        joining = thread.submit(resources_of_session, workers)
+        leaving = threading.Event()
+        joining = thread.submit(resources_of_session, workers, leaving)
         try:
             if os.environ.get("RAY_ADDRESS"):
                 joining.result()
             yield joining
         finally:
+            leaving.set()
             wait([joining])
             ray.shutdown()
 
 
-def resources_of_session(workers: Workers) -> Resources:
-    """Begin the Ray session of this process."""
+def resources_of_session(workers: Workers, leaving: threading.Event) -> Resources:
+    """Begin the Ray session of this process, which waits for nothing more once it is `leaving`."""
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
@@ -121,11 +130,15 @@ def resources_of_session(workers: Workers) -> Resources:
             logging_level=logging.ERROR,
             **({} if address else local),
         )
-    except ConnectionError as error:
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
-    total = ray.cluster_resources()
-    return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), workers).check()
+    deadline = time.monotonic() + JOINING_S
+    while True:  # until there is enough: a cluster that was just started has nodes still joining
+        total = ray.cluster_resources()
+        resources = Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), workers)
+        if resources.fewest <= resources.slots or time.monotonic() > deadline or leaving.wait(1):
+            return resources.check()
 
 
 def interruptible(work: Callable[[], T]) -> T:

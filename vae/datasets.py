@@ -45,13 +45,6 @@ class DataConfig:
     binarize_seed: int = 0
 
     def __post_init__(self) -> None:
-        # os.path answers False, not an OSError, for a name that no file can have
-        npy = self.name.endswith(".npy") and os.path.isfile(self.name)
-        if self.name not in DATASETS and not npy and not os.path.isdir(self.name):
-            raise ValueError(
-                f"name: {self.name!r} is no dataset and no path, allowed: {', '.join(DATASETS)}, "
-                f"a folder of images or a .npy file{closest(self.name, DATASETS)}"
-            )
         if self.validation < 1:
             raise ValueError(f"validation: {self.validation} images, must be at least 1")
         if self.limit < 0:
@@ -60,6 +53,24 @@ class DataConfig:
             raise ValueError(f"binarize: '{self.binarize}', allowed: dynamic, none")
         if self.binarize_seed < 0:
             raise ValueError(f"binarize_seed: {self.binarize_seed}, must be at least 0")
+
+    def located(self) -> "DataConfig":
+        """With the absolute path of a local dataset, since workers have folders of their own.
+
+        For the process that is given a name, while the files are there: later ones may run where
+        only the store is. Raises UserError for what is no dataset and no path.
+        """
+        if self.name in DATASETS:
+            return self
+        # os.path answers False, not an OSError, for a name that no file can have
+        npy = self.name.endswith(".npy") and os.path.isfile(self.name)
+        if not npy and not os.path.isdir(self.name):
+            raise UserError(
+                f"data.name is {self.name!r}, no dataset and no path, allowed: "
+                f"{', '.join(DATASETS)}, a folder of images or a .npy file"
+                f"{closest(self.name, DATASETS)}"
+            )
+        return dataclasses.replace(self, name=os.path.abspath(self.name))
 
 
 @dataclass(frozen=True, kw_only=True)

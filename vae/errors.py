@@ -15,3 +15,10 @@ def closest(given: str, allowed: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the allowed name nearest to `given`, or ""."""
     matches = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)
     return f", did you mean '{matches[0]}'?" if matches else ""
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks; its class if it says nothing."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return " ".join((str(error) or type(error).__name__).split())

@@ -29,7 +29,7 @@ class EvaluationConfig:
     """How a trained model is judged."""
 
     samples: int = 500  # K of the test split's importance-weighted bound on log p(x)
-    seed: int = 0  # of the posterior samples, on either split
+    seed: int = 0  # of the posterior samples of both splits' final bounds
 
     def __post_init__(self) -> None:
         if self.samples < 1:

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import math
+import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,13 @@ from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig
 
 Value = str | int | float | bool | list[int]
-# A trial may not vary what is shared by all, nor what makes their losses no longer comparable.
-FIXED = ("name", "data.", "evaluation.", "search.", "objective.kind", "objective.samples")
+# A trial may not vary what is shared by all, nor what makes their losses no longer comparable; its
+# epochs are search.epochs.
+FIXED = (
+    *("name", "data.", "evaluation.", "search.", "train.epochs"),
+    *("objective.kind", "objective.samples"),
+)
+NAME_LENGTH = 47  # with a UUID behind it, still the id of a run
 SEEDS = 2**31  # NumPy's generators, which Optuna seeds, take 32 bits
 Overrides = Mapping[str, Value]  # {"train.learning_rate": 3e-4}: the CLI, flows and Tune speak this
 
@@ -82,10 +88,10 @@ class Experiment:
     search: SearchConfig = field(default_factory=SearchConfig)
 
     def __post_init__(self) -> None:
-        if not PLAIN_NAME.fullmatch(self.name):
+        if not PLAIN_NAME.fullmatch(self.name) or len(self.name) > NAME_LENGTH:
             raise ValueError(
                 f"name is {self.name!r}, must be letters, digits, '.', '_' or '-', "
-                "at most 100 of them"
+                f"at most {NAME_LENGTH} of them"
             )
         if not 0 <= self.seed < SEEDS:
             raise ValueError(f"seed is {self.seed}, must be from 0 to {SEEDS - 1}")
@@ -124,9 +130,11 @@ _ADAPTER = TypeAdapter(Experiment)
 def load_experiment(name_or_path: str, overrides: Overrides | None = None) -> Experiment:
     """A shipped experiment by name, or a TOML file by path, with dotted settings replaced.
 
-    Raises UserError, in one line, for an unknown experiment, setting, type or value.
+    Raises UserError, in one line, for an unknown experiment, setting, type or value, and for a
+    dataset that is not there.
     """
-    return from_dict(with_overrides(read_toml(name_or_path), overrides or {}))
+    experiment = from_dict(with_overrides(read_toml(name_or_path), overrides or {}))
+    return replace(experiment, data=experiment.data.located())
 
 
 def shipped() -> dict[str, Path]:
@@ -138,7 +146,7 @@ def shipped() -> dict[str, Path]:
 def read_toml(name_or_path: str) -> dict[str, Any]:
     """The table in a shipped or a user's experiment file. Raises UserError."""
     path = shipped().get(name_or_path, Path(name_or_path))
-    if path.suffix != ".toml" or not path.is_file():
+    if path.suffix != ".toml" or not os.path.isfile(path):
         raise UserError(
             f"unknown experiment '{name_or_path}': give a .toml file or one of "
             f"{', '.join(shipped())}{closest(name_or_path, shipped())}"

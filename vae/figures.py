@@ -8,12 +8,14 @@ import io
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from vae.errors import UserError
 from vae.models import VAE
 
 if TYPE_CHECKING:
@@ -77,13 +79,16 @@ def latent_map(model: VAE, images: Tensor, labels: Tensor) -> bytes:
 
 
 def write_png(path: Path, png: bytes) -> None:
-    """Write a picture whole: a reader sees the old file or the new one."""
+    """Write a picture whole: a reader sees the old file or the new one. Raises UserError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(png)
         temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _pixels(model: VAE, images: Tensor) -> Tensor:

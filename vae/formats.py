@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vae.errors import UserError
+from vae.errors import UserError, one_line
 from vae.packages import read_tar
-from vae.sources import BAD_ARCHIVE, one_line
+from vae.sources import BAD_ARCHIVE
 
 CHANNELS = (1, 3)
+FEWEST_IMAGES = 14
 # numpy parses a .npy header as Python, and lets through what that raises
 _BAD_NPY = (
     ValueError,
@@ -178,8 +179,11 @@ def parse_npy(files: Mapping[str, bytes]) -> Parsed:
 def _hold_out(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Parsed:
     """Shuffle, and make a test split of one image in seven, MNIST's share."""
     total = len(images)
-    if total < 7:
-        raise UserError(f"{total} images are too few: one in seven is held out for the test")
+    if total < FEWEST_IMAGES:
+        raise UserError(
+            f"{total} images are too few, must be at least {FEWEST_IMAGES}: one in seven is held "
+            "out for the test, and a picture joins two of those"
+        )
     rows = np.random.RandomState(0).permutation(total)  # its stream never changes; Generator's may
     train, test = (
         Split(images[part], labels[part]) for part in np.split(rows, [total - total // 7])

@@ -6,8 +6,10 @@ import secrets
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import ray
+import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
@@ -16,7 +18,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from vae.checkpoint import History
 from vae.cluster import Resources, interruptible
 from vae.datasets import DatasetRef
+from vae.errors import UserError
 from vae.experiment import Experiment
+from vae.fit import first_model
 from vae.runs import Run
 from vae.train import DivergedError
 from vae.worker import train_worker
@@ -36,8 +40,10 @@ def fit(
     """Train `experiment` with DDP, resumed from the run's checkpoints; every epoch's metrics.
 
     Blocks, and calls `on_event` in this process for every epoch, heartbeat and resume. Raises
-    UserError if training diverged, RuntimeError led by the worker's own message if it failed.
+    UserError if the model can't take the images or training diverged, RuntimeError led by the
+    worker's own message if it failed.
     """
+    check_model(experiment, dataset)
     # On this process's node, or the loss of another one would take the queue with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
@@ -52,7 +58,7 @@ def fit(
         "events": events,
     }
     try:
-        trainer = trainer_of(settings, resources, f"{run.store.uri}/{scratch}")
+        trainer = trainer_of(settings, resources, uri_for_ray(f"{run.store.uri}/{scratch}"))
         answer = followed(trainer, events, on_event)
     finally:
         events.shutdown(force=True)
@@ -61,6 +67,14 @@ def fit(
         raise DivergedError(answer["diverged"])
     history: History = answer["history"]
     return history
+
+
+def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
+    """Raise UserError for a network that can't take the images: Ray would try each worker again."""
+    try:
+        first_model(experiment, torch.zeros((1, *dataset.shape), dtype=torch.uint8))
+    except ValueError as error:
+        raise UserError(f"model: {error}") from None
 
 
 def trainer_of(settings: dict[str, Any], resources: Resources, storage: str) -> TorchTrainer:
@@ -78,6 +92,11 @@ def trainer_of(settings: dict[str, Any], resources: Resources, storage: str) -> 
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+def uri_for_ray(uri: str) -> str:
+    """A URI in a store as Ray reads it, which decodes what follows s3:// as it does file://."""
+    return quote(uri, safe=":/") if uri.startswith("s3://") else uri
 
 
 class Follower(threading.Thread):

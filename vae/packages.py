@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from vae.sources import BAD_ARCHIVE, SourceError, Unreachable, gunzip, log, one_line
+from vae.errors import one_line
+from vae.sources import BAD_ARCHIVE, SourceError, Unreachable, gunzip, log
 
 _COMMAND_S = 180.0
 

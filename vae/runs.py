@@ -15,7 +15,8 @@ from vae.errors import UserError, closest
 from vae.experiment import Experiment, from_dict
 from vae.store import Store
 
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+RUN_ID_LENGTH = 84  # with the time of its beginning before it, still the name of a version
+RUN_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{RUN_ID_LENGTH - 1}}}")
 Result = dict[str, Any]
 
 
@@ -56,7 +57,8 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
     """
     if not RUN_ID.fullmatch(run_id):
         raise UserError(
-            f"run id {run_id!r} must be letters, digits, '.', '_' or '-', at most 100 of them"
+            f"run id {run_id!r} must be letters, digits, '.', '_' or '-', "
+            f"at most {RUN_ID_LENGTH} of them"
         )
     key = f"runs/{run_id}/experiment.json"
     began = read_json(store, key)

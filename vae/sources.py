@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from vae.errors import UserError
+from vae.errors import UserError, one_line
 
 log = logging.getLogger("vae.datasets")
 
@@ -122,13 +122,6 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def one_line(error: Exception) -> str:
-    """What an error says, without line breaks; its class if it says nothing."""
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return " ".join((str(error) or type(error).__name__).split())
-
-
 def gunzip(data: bytes) -> bytes:
     """Decompressed, if it is gzip; raises SourceError."""
     if not data.startswith(b"\x1f\x8b"):  # an HTTP client may have decompressed it already
@@ -200,4 +193,4 @@ def _read_url(url: str) -> bytes:
 
 
 def _without_password(text: str) -> str:
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)  # a password may hold an @ of its own

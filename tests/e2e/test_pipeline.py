@@ -5,6 +5,7 @@ On S3 it is run by test_deployment.py.
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.e2e.command import vae
@@ -40,3 +41,23 @@ def test_the_pipeline_publishes_a_model_that_can_be_pulled_and_used(tmp_path: Pa
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done before") == 5
     assert len(list_versions(open_store(store_uri), "tiny")) == 1
+
+
+@pytest.mark.usefixtures("quiet_home")
+def test_images_of_ones_own_in_the_folder_one_is_in(tmp_path: Path) -> None:
+    """Workers have other folders, and other machines no such file: the store has what they need."""
+    digits = np.random.default_rng(0).integers(0, 256, (140, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "pets.npy", digits)
+    settings = ("data.name=pets.npy", "data.validation=20", "data.limit=0", "train.epochs=1")
+    space = 'search={trials=1, epochs=1, space={"model.latent_dim"={choice=[2, 3]}}}'
+    run = ("run", "--experiment", "tiny", "--store", "store", "--run-id", "own", "--workers", "1")
+    done = vae(
+        *run, *(part for text in (*settings, space) for part in ("--set", text)), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list_versions(open_store(str(tmp_path / "store")), "tiny")) == 1
+
+    (tmp_path / "pets.npy").unlink()
+    again = vae("run", "--store", "store", "--run-id", "own", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done before") == 5
