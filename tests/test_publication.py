@@ -1,7 +1,12 @@
 """What a finished run is published as."""
 
+import math
+
+import pytest
+
 from vae.datasets import DataConfig
-from vae.publication import compared_by
+from vae.errors import UserError
+from vae.publication import check_finite, compared_by
 
 
 def test_bounds_compare_on_the_same_images_alone() -> None:
@@ -13,3 +18,10 @@ def test_bounds_compare_on_the_same_images_alone() -> None:
     ]
     assert len({compared_by(data) for data in seen}) == 3
     assert compared_by(DataConfig(binarize="none", binarize_seed=1)) == compared_by(seen[-1])
+
+
+def test_a_metric_that_is_no_number_is_not_published() -> None:
+    """It would stand in the way of every list of the model's versions."""
+    check_finite({"val/nll": 90.0})
+    with pytest.raises(UserError, match="test/nll is nan"):
+        check_finite({"val/nll": 90.0, "test/nll": math.nan})

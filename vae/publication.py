@@ -45,19 +45,14 @@ def publish_run(
     that is not finite.
     """
     metrics = stages["evaluate"]["metrics"]
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise UserError(f"{name} is {value}: a model is published with finite metrics alone")
+    check_finite(metrics)
     test = load(ref, run.store, "test")
     examples = Split(test.images[:EXAMPLES], test.labels[:EXAMPLES])
     pictures = draw(model, examples)
     with tempfile.TemporaryDirectory(prefix="vae-publish-") as name:
         folder = Path(name)
         save_model(model, folder)
-        save_file(
-            {"images": np.ascontiguousarray(examples.images), "labels": examples.labels.copy()},
-            folder / "examples.safetensors",
-        )
+        save_examples(examples, folder)
         for picture, png in pictures.items():
             figures.write_png(folder / f"{picture}.png", png)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
@@ -77,6 +72,19 @@ def publish_run(
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
     digests = {name: record.sha256 for name, record in manifest.files.items()}
     return Publication(manifest.version, uri, best, pictures, digests)
+
+
+def check_finite(metrics: dict[str, float]) -> None:
+    """Raise UserError for a metric by which nobody could compare the model."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise UserError(f"{name} is {value}: a model is published with finite metrics alone")
+
+
+def save_examples(examples: Split, directory: Path) -> None:
+    """Write examples.safetensors: images and labels, for the pictures of a pulled model."""
+    arrays = {"images": np.ascontiguousarray(examples.images), "labels": examples.labels.copy()}
+    save_file(arrays, directory / "examples.safetensors")
 
 
 def compared_by(data: DataConfig) -> str:
