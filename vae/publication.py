@@ -83,8 +83,10 @@ def check_finite(metrics: dict[str, float]) -> None:
 
 def save_examples(examples: Split, directory: Path) -> None:
     """Write examples.safetensors: images and labels, for the pictures of a pulled model."""
-    arrays = {"images": np.ascontiguousarray(examples.images), "labels": examples.labels.copy()}
-    save_file(arrays, directory / "examples.safetensors")
+    save_file(
+        {"images": np.ascontiguousarray(examples.images), "labels": examples.labels.copy()},
+        directory / "examples.safetensors",
+    )
 
 
 def compared_by(data: DataConfig) -> str:
