@@ -1,6 +1,5 @@
 """An experiment: everything that decides the trained weights, and nothing about where it runs."""
 
-import hashlib
 import json
 import math
 import os
@@ -104,11 +103,6 @@ class Experiment:
             for key in unused:
                 del setting[key]
         return plain
-
-    def digest(self) -> str:
-        """SHA-256 (hex) of all settings: equal digests train equal weights."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 _STRICT = ConfigDict(extra="forbid", strict=True)

@@ -52,7 +52,11 @@ class LocalStore:
         path = self._path(key)
         with temporary_beside(path) as temporary:
             _write_synced(temporary, data)
-            self._rename(temporary, key)
+            # Under the lock, so that no unconditional write falls between the comparison and the
+            # rename of a concurrent `replace`.
+            with self._locked(key):
+                os.replace(temporary, path)
+        _sync_folder(path.parent)
 
     def create(self, key: str, data: bytes) -> None:
         path = self._path(key)
@@ -118,14 +122,6 @@ class LocalStore:
             return self._path(key).open("rb")
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(errno.ENOENT, "no such object", f"{self.uri}/{key}") from error
-
-    def _rename(self, temporary: Path, key: str) -> None:
-        # Under the lock, so that no unconditional write falls between the comparison and the
-        # rename of a concurrent `replace`.
-        path = self._path(key)
-        with self._locked(key):
-            os.replace(temporary, path)
-        _sync_folder(path.parent)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
