@@ -1,6 +1,7 @@
 """The search alone as a Prefect flow: the pipeline's first two stages, and the winner shown."""
 
 import json
+import math
 import re
 from typing import Any
 
@@ -8,6 +9,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.pipeline import Settings, run_stages
+from vae.plots import TrialRow, outcome
 
 
 @flow(name="search", flow_run_name="{experiment}", persist_result=False)
@@ -16,7 +18,6 @@ def search(
     overrides: Settings | None = None,
     store: str | None = None,
     run_id: str | None = None,
-    workers: str = "auto",
 ) -> dict[str, Any]:
     """Search hyper-parameters, and leave the winning trial as an artifact beside the run.
 
@@ -25,15 +26,14 @@ def search(
         overrides: settings to replace, by dotted name, e.g. {"search.trials": 24}
         store: a folder, file:///path or s3://bucket/prefix; else VAE_STORE, else ./store
         run_id: continue this run; a new one takes its id from the flow run
-        workers: training workers, of a later training under the same run id
     """
-    outcome = run_stages("search", experiment, overrides, store, run_id, workers)
+    ended = run_stages("search", experiment, overrides, store, run_id, workers="1")
     create_markdown_artifact(
-        winner_markdown(outcome["run_id"], outcome["result"]),
+        winner_markdown(ended["run_id"], ended["result"]),
         key=artifact_key(experiment),
-        description=f"The winning trial of run {outcome['run_id']}",
+        description=f"The winning trial of run {ended['run_id']}",
     )
-    return outcome
+    return ended
 
 
 def artifact_key(experiment: str) -> str:
@@ -46,25 +46,27 @@ def winner_markdown(run_id: str, result: dict[str, Any]) -> str:
     settings, trials = result["overrides"], result["trials"]
     if not trials:
         return f"Run `{run_id}` has no search: the experiment's search.trials is 0."
-    # A trial that finished no epoch, or diverged (NaN), comes last.
-    finished = [trial for trial in trials if trial["loss"] is not None]
-    ranked = sorted(finished, key=lambda trial: (trial["loss"] != trial["loss"], trial["loss"]))
-    rows = ranked + [trial for trial in trials if trial["loss"] is None]
+    rows = sorted(trials, key=place)
     names = sorted({name for trial in trials for name in trial["overrides"]})
     lines = [f"Run `{run_id}`: the lowest validation loss of {len(trials)} trials has", ""]
     lines += [f"- `{name}` = {json.dumps(value)}" for name, value in settings.items()]
-    columns = ["trial", "val/loss", "epochs", "stopped early", *names]
+    columns = ["trial", "val/loss", "epochs", "outcome", *names]
     lines += ["", table_line(columns), table_line(["---"] * len(columns))]
     lines += [table_line(trial_cells(trial, names)) for trial in rows]
     return "\n".join(lines) + "\n"
 
 
-def trial_cells(trial: dict[str, Any], names: list[str]) -> list[str]:
+def place(trial: TrialRow) -> tuple[bool, float]:
+    """Where a trial stands among others: by its loss, but one that failed can't win."""
+    failed = bool(trial["error"]) or trial["loss"] is None
+    return failed, math.inf if trial["loss"] is None else trial["loss"]
+
+
+def trial_cells(trial: TrialRow, names: list[str]) -> list[str]:
     """A trial as cells of the table; a dash where it has nothing to say."""
     loss = "–" if trial["loss"] is None else f"{trial['loss']:.2f}"
     values = [json.dumps(trial["overrides"].get(name, "–"), ensure_ascii=False) for name in names]
-    stopped = "yes" if trial["stopped"] else "no"
-    return [str(trial["number"]), loss, str(trial["epochs"]), stopped, *values]
+    return [str(trial["number"]), loss, str(trial["epochs"]), outcome(trial), *values]
 
 
 def table_line(cells: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.task_engine import TaskRunTimeoutError
 
 from flows import stages
 from flows.session import Session
@@ -17,8 +18,11 @@ HOUR_S = 3600
 
 
 def may_pass(task: Any, run: Any, state: Any) -> bool:
-    """Whether trying again could help: never for what the user has to mend."""
-    return not isinstance(state.result(raise_on_failure=False), UserError)
+    """Whether trying again could help: never for what the user has to mend.
+
+    Nor once its time is up, which leaves the stage at work: another would run beside it.
+    """
+    return not isinstance(state.result(raise_on_failure=False), UserError | TaskRunTimeoutError)
 
 
 def stage(name: str, timeout_s: float) -> Any:

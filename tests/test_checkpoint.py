@@ -248,6 +248,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
         {"model": {}},
         {"shape": [1, 4]},
         {"shape": "big"},
+        {"shape": [-1, 4, 4]},
         {"model": {"kind": "GAN", "hidden": [], "channels": []}},
         {"model": {"latent_dim": "3", "hidden": [8], "channels": []}},
         {"model": {"width": 3, "hidden": [8], "channels": []}},

@@ -1,18 +1,20 @@
 """A whole fit: the same weights from 1, 2 and 4 workers, and a model that learns."""
 
+import tempfile
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from tests.distributed import spawned
+from vae import checkpoint
 from vae.batches import Shard
 from vae.evaluate import CHUNK_IMAGES
 from vae.experiment import Experiment, from_dict
-from vae.fit import Fit, Row, evaluation_images
+from vae.fit import Fit, Row, data_parallel, evaluation_images
+from vae.store import open_store
 from vae.train import DivergedError, train_step
 
 SHAPE = (1, 4, 4)
@@ -35,19 +37,20 @@ def images_of(n: int, seed: int = 0) -> Tensor:
     return torch.randint(256, (n, *SHAPE), dtype=torch.uint8, generator=generator)
 
 
+def reduced(x: Tensor) -> Tensor:
+    """The sum over ranks, where there are several."""
+    if dist.is_initialized():
+        dist.all_reduce(x)
+    return x
+
+
 def trained(
     experiment: Experiment, shard: Shard = Shard(), n: int = 30
 ) -> tuple[list[Row], Tensor, dict[str, Tensor]]:
     """The metrics of every epoch, the loss of every step, the weights judged. Collective."""
-
-    def reduced(x: Tensor) -> Tensor:
-        if shard.world > 1:
-            dist.all_reduce(x)
-        return x
-
     fit = Fit(experiment, images_of(n), images_of(CHUNK_IMAGES + 50, 1), CPU, shard, reduced)
     model = fit.state.model
-    forward = DistributedDataParallel(model) if shard.world > 1 else model
+    forward = data_parallel(model, CPU) if shard.world > 1 else model
     epochs = [fit.epoch(forward, lambda step: None) for _ in range(experiment.train.epochs)]
     rows = [{k: v for k, v in row.items() if k not in TIMES} for row, _ in epochs]
     return rows, torch.cat([losses for _, losses in epochs]), fit.state.averaged.state_dict()
@@ -61,7 +64,7 @@ def diverging(rank: int, world: int) -> tuple[str, bool]:
     """What a rank says when the last one's loss is no number, and whether its weights stayed."""
     experiment = experiment_of()
     fit = Fit(experiment, images_of(8), images_of(8, 1), CPU, Shard(rank, world))
-    forward = DistributedDataParallel(fit.state.model)
+    forward = data_parallel(fit.state.model, CPU)
     before = [parameter.clone() for parameter in fit.state.model.parameters()]
     (batch,) = fit.plan.epoch(fit.train, 0, fit.shard)
     if rank == world - 1:
@@ -72,6 +75,30 @@ def diverging(rank: int, world: int) -> tuple[str, bool]:
         after = fit.state.model.parameters()
         return str(error), all(map(torch.equal, before, after))
     return "trained on", False
+
+
+def stopping(rank: int, world: int) -> list[dict[str, Tensor]]:
+    """The weights of two epochs, and of two of which a new process makes the second. Collective.
+
+    In float32 and with many weights, where another order of three summands shows.
+    """
+    experiment = experiment_of(model={"hidden": [64]}, train={"epochs": 2, "batch_size": 8})
+    straight, stopped, resumed = (
+        Fit(experiment, images_of(30), images_of(8), CPU, Shard(rank, world), reduced)
+        for _ in range(3)
+    )
+    on = data_parallel(straight.state.model, CPU)
+    for _ in range(2):
+        straight.epoch(on, lambda step: None)
+    row, _ = stopped.epoch(data_parallel(stopped.state.model, CPU), lambda step: None)
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(folder)
+        checkpoint.save(store, "checkpoints", stopped.state, [row])
+        content = checkpoint.latest(store, "checkpoints")
+    assert content
+    checkpoint.restore(resumed.state, content)
+    resumed.epoch(data_parallel(resumed.state.model, CPU), lambda step: None)
+    return [fit.state.model.state_dict() for fit in (straight, resumed)]
 
 
 @pytest.mark.parametrize("world", [2, 4])
@@ -95,6 +122,13 @@ def test_any_number_of_workers_trains_the_same_weights(world: int) -> None:
     for *together, (rounded_rows, *_) in spawned(world, on_rank, settings):
         torch.testing.assert_close(together, alone, rtol=1e-8, atol=1e-12)
         assert rounded_rows[-1]["val/nelbo"] == pytest.approx(rows[-1]["val/nelbo"], abs=0.02)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_resumed_training_adds_up_as_the_one_that_was_not_interrupted(world: int) -> None:
+    """To the bit, whatever the number of workers, as long as that stays the same."""
+    for straight, resumed in spawned(world, stopping):
+        torch.testing.assert_close(resumed, straight, rtol=0, atol=0)
 
 
 def test_divergence_stops_every_rank() -> None:

@@ -6,11 +6,13 @@ import pyarrow.fs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from vae.datasets import DatasetRef
-from vae.errors import UserError
+from vae.errors import UserError, brief
 from vae.experiment import load_experiment
-from vae.launch import check_model, uri_for_ray
+from vae.launch import check_model, first_failure, uri_for_ray
 
 DIGITS = DatasetRef(
     key="k", name="n", digest="d", shape=(1, 28, 28), counts={}, classes=10, files={}
@@ -33,3 +35,23 @@ def test_ray_writes_below_the_stores_own_prefix(prefix: str) -> None:
         environment.setenv("AWS_REGION", "us-east-1")
         _, path = pyarrow.fs.FileSystem.from_uri(uri_for_ray(f"s3://bucket/{prefix}/x"))
     assert path == f"bucket/{prefix}/x"
+
+
+MENDABLE, LOST = UserError("train.npy is damaged"), RuntimeError("connection closed\nby peer")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (WorkerGroupError("both", {1: LOST, 0: KeyError("mu")}), "KeyError: 'mu'"),
+        (WorkerGroupError("one", {1: LOST}), "RuntimeError: connection closed by peer"),
+        (WorkerGroupError("both", {0: LOST, 1: MENDABLE}), "train.npy is damaged"),
+        (ControllerError(OSError("disk full")), "disk full"),
+    ],
+)
+def test_what_failed_first(error: TrainingFailedError, told: str) -> None:
+    """What the user can mend, which fails the other ranks as well; else the lowest rank's error."""
+    if isinstance(error, WorkerGroupError):  # as a worker's exception comes to the driver
+        failures = error.worker_failures.items()
+        error.worker_failures = {k: UserExceptionWithTraceback(v, "Traceback") for k, v in failures}
+    assert brief(first_failure(error)).endswith(told)

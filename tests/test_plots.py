@@ -33,6 +33,7 @@ TRIALS = [
     trial(3, None, error="CUDA out of memory"),
     trial(4, math.nan),
     trial(5, 101.0),
+    trial(6, 99.0, error="training diverged"),
 ]
 SVGS = {
     "curves": lambda: plots.training_curves(HISTORY),
@@ -114,6 +115,6 @@ def test_outcome_of_a_trial() -> None:
 
 
 def test_best_row_is_the_first_of_the_lowest() -> None:
-    """NaN and unfinished trials never win; of equals the first does."""
+    """NaN, unfinished and failed trials never win; of equals the first does."""
     assert plots.best_row(TRIALS) is TRIALS[1]
     assert plots.best_row(TRIALS[2:4]) is None

@@ -5,6 +5,7 @@ import dataclasses
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vae import figures
 from vae.datasets import DatasetRef
 from vae.experiment import Experiment
 from vae.models import ModelConfig, build_model
-from vae.report import headlines, render, time_row, versions
+from vae.report import headlines, render, time_row
 from vae.runs import Run
 from vae.store import open_store
 
@@ -127,7 +128,7 @@ def test_says_what_was_trained_and_how_good_it_is(html: str) -> None:
         "50,000 train, 10,000 val, 10,000 test",
         REF.digest,
         "learning_rate 0.001",
-        "torch " + versions()["torch"],
+        "torch " + metadata.version("torch"),
     ):
         assert wanted in text
 

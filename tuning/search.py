@@ -10,13 +10,15 @@ import math
 import tempfile
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 import torch
 from numpy.typing import NDArray
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
@@ -26,6 +28,7 @@ from tuning.space import domains
 from vae.cluster import Resources, interruptible
 from vae.cpu import set_up_cpu
 from vae.datasets import DatasetRef, load
+from vae.errors import brief
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import Fit, Row
 from vae.runs import Result, Run, create_json, read_json
@@ -38,7 +41,8 @@ OnEpoch = Callable[[int, dict[str, Any], Row], None]  # trial number, what varie
 def search(run: Run, dataset: DatasetRef, resources: Resources, on_epoch: OnEpoch) -> list[Trial]:
     """Run the trials that the store does not have yet; all trials, in order.
 
-    Blocks, and calls `on_epoch` in this process after every epoch of every trial.
+    Blocks, and calls `on_epoch` in this process after every epoch of every trial. Raises
+    RuntimeError if the processes of some were lost: to search again is to run those again.
     """
     config, prefix = run.experiment.search, f"{run.prefix}/search"
     done = recorded(run, prefix)
@@ -46,6 +50,8 @@ def search(run: Run, dataset: DatasetRef, resources: Resources, on_epoch: OnEpoc
         recorder = Recorder(run, prefix, done, on_epoch)
         run_trials(run, dataset, resources, done, recorder)
         done = recorded(run, prefix)
+    if lost := config.trials - len(done):
+        raise RuntimeError(f"{lost} of {config.trials} trials were lost with their processes")
     return done
 
 
@@ -162,11 +168,9 @@ class Recorder(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
     ) -> None:
-        """The trial raised: its last line says what."""
-        error = trial.get_pickled_error()
-        self.record(
-            trial, str(error).strip().splitlines()[-1] if error else "failed, no reason known"
-        )
+        """What the trial raised is its result; if its process was lost, it has none."""
+        if raised := raised_by(trial):
+            self.record(trial, brief(raised))
 
     def number(self, trial: TuneTrial) -> int:
         """The lowest number that is free when the trial is first heard of, over all attempts.
@@ -191,3 +195,14 @@ class Recorder(tune.Callback):
         )
         key = f"{self.prefix}/trial-{ended.number:04d}.json"
         create_json(self.run.store, key, json.loads(json.dumps(dataclasses.asdict(ended))))
+
+
+def raised_by(trial: TuneTrial) -> BaseException | None:
+    """The exception that ended the trial, None if that was the loss of its process, or Tune's own.
+
+    From the driver's own folder, because Tune's getter looks in the storage, where it comes later.
+    """
+    if not trial.pickled_error_file:
+        return None
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    return error.cause if isinstance(error, RayTaskError) else None

@@ -25,7 +25,7 @@ from vae.store import Store
 from vae.train import TrainState
 
 log = logging.getLogger("vae.checkpoint")
-NAME = re.compile(r"epoch-(?P<epoch>\d{5})-(?P<sha256>[0-9a-f]{64})\.pt")
+NAME = re.compile(r"epoch-(?P<epoch>\d{5,})-(?P<sha256>[0-9a-f]{64})\.pt")
 History = list[dict[str, float]]  # one row of metrics per finished epoch
 
 
@@ -161,7 +161,7 @@ def load_model(directory: Path | str) -> VAE:
         )
         colours, height, width = described["shape"]
         model = build_model(config, (colours, height, width))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{config_path} describes no model of this package: {error}") from None
     try:
         weights = load_file(weights_path)

@@ -133,8 +133,9 @@ def resources_of_session(workers: Workers, leaving: threading.Event) -> Resource
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
-    deadline = time.monotonic() + JOINING_S
-    while True:  # until there is enough: a cluster that was just started has nodes still joining
+    # A cluster that was just started has nodes still joining; a local session has but this one.
+    deadline = time.monotonic() + (JOINING_S if address else 0)
+    while True:
         total = ray.cluster_resources()
         resources = Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), workers)
         if resources.fewest <= resources.slots or time.monotonic() > deadline or leaving.wait(1):

@@ -17,8 +17,15 @@ def closest(given: str, allowed: Iterable[str]) -> str:
     return f", did you mean '{matches[0]}'?" if matches else ""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What an error says, without line breaks; its class if it says nothing."""
     if isinstance(error, TimeoutError):
         return "timed out"
     return " ".join((str(error) or type(error).__name__).split())
+
+
+def brief(error: BaseException) -> str:
+    """An error in one line, led by its class unless it is one that the user can mend."""
+    if isinstance(error, UserError):
+        return one_line(error)
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -20,7 +20,7 @@ from vae.models import ModelConfig
 from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig
 
-Value = str | int | float | bool | list[int]
+Value = str | int | float | bool | list[int] | dict[str, Any]
 # A trial may not vary what is shared by all, nor what makes their losses no longer comparable; its
 # epochs are search.epochs.
 FIXED = (

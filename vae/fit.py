@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from vae.batches import BatchPlan, Shard, binarized
 from vae.evaluate import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
@@ -93,6 +94,26 @@ class Fit:
         metrics = whole.elbo_metrics()
         loss = whole.nll if experiment.objective.weighs_samples else metrics["nelbo"]
         return metrics | {"loss": loss}
+
+
+def data_parallel(model: VAE, device: torch.device) -> DistributedDataParallel:
+    """The model, with gradients averaged over ranks. Collective.
+
+    DDP puts gradients in buckets, and after the first backward pass in others, as they arrived.
+    With three ranks or more, a sum's order depends on its place in a bucket; so a pass for nothing
+    comes first, and a resumed training adds up as the one that was not interrupted.
+    """
+    on_gpu = device.type == "cuda"
+    parallel = DistributedDataParallel(
+        model, device_ids=[device] if on_gpu else None, gradient_as_bucket_view=True
+    )
+    parameter = next(model.parameters())
+    densities = parallel(
+        parameter.new_zeros(1, *model.shape), parameter.new_zeros(1, 1, model.latent_dim)
+    )
+    (0 * (densities.px_KB + densities.kl_B)).sum().backward()
+    model.zero_grad()
+    return parallel
 
 
 def evaluation_images(images_NCHW: Tensor, experiment: Experiment) -> Tensor:

@@ -18,13 +18,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from vae.checkpoint import History
 from vae.cluster import Resources, interruptible
 from vae.datasets import DatasetRef
-from vae.errors import UserError
+from vae.errors import UserError, brief
 from vae.experiment import Experiment
 from vae.fit import first_model
 from vae.runs import Run
+from vae.store import Store
 from vae.train import DivergedError
 from vae.worker import train_worker
 
+log = logging.getLogger("vae.launch")
 Event = dict[str, Any]
 MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
 POLL_S = 0.2
@@ -40,8 +42,8 @@ def fit(
     """Train `experiment` with DDP, resumed from the run's checkpoints; every epoch's metrics.
 
     Blocks, and calls `on_event` in this process for every epoch, heartbeat and resume. Raises
-    UserError if the model can't take the images or training diverged, RuntimeError led by the
-    worker's own message if it failed.
+    UserError if the model can't take the images, training diverged or a worker met what the user
+    can mend, RuntimeError with the worker's own message if it failed.
     """
     check_model(experiment, dataset)
     # On this process's node, or the loss of another one would take the queue with it.
@@ -49,7 +51,7 @@ def fit(
     events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     # Ray's own bookkeeping needs a folder that every node can write; it is ours to delete, because
     # what resumes a run are the checkpoints in the store.
-    scratch = f"{run.prefix}/ray/{secrets.token_hex(4)}"
+    scratch = f"{run.prefix}/ray"
     settings = {
         "experiment": experiment.to_dict(),
         "dataset": dataset.to_json(),
@@ -58,15 +60,28 @@ def fit(
         "events": events,
     }
     try:
-        trainer = trainer_of(settings, resources, uri_for_ray(f"{run.store.uri}/{scratch}"))
+        storage = f"{run.store.uri}/{scratch}/{secrets.token_hex(4)}"
+        trainer = trainer_of(settings, resources, uri_for_ray(storage))
         answer = followed(trainer, events, on_event)
     finally:
         events.shutdown(force=True)
-        run.store.delete(scratch)
+        discard(run.store, scratch)
     if "diverged" in answer:
         raise DivergedError(answer["diverged"])
     history: History = answer["history"]
     return history
+
+
+def discard(store: Store, prefix: str) -> None:
+    """Delete what this fit and killed ones before it have left; the fit's outcome matters more.
+
+    Another fit of the same run, at the same time, needs it no more once its workers have begun.
+    """
+    try:
+        with store.explained():
+            store.delete(prefix)
+    except UserError as error:
+        log.warning("%s was not deleted: %s", prefix, error)
 
 
 def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
@@ -148,14 +163,16 @@ def followed(
         with Follower(events, on_event):
             result = interruptible(trainer.fit)
     except TrainingFailedError as error:
-        raise RuntimeError(f"training failed: {first_failure(error)}") from error
+        failure = first_failure(error)
+        if isinstance(failure, UserError):
+            raise failure from error
+        raise RuntimeError(f"training failed: {brief(failure)}") from error
     answer: dict[str, Any] = result.return_value
     return answer
 
 
-def first_failure(error: TrainingFailedError) -> str:
-    """The worker's own message, without Ray's frame around it."""
-    failures = getattr(error, "worker_failures", None) or {}
-    for rank, failure in sorted(failures.items()):
-        return f"rank {rank}: {str(failure).strip().splitlines()[-1]}"
-    return str(error).strip().splitlines()[-1]
+def first_failure(error: TrainingFailedError) -> BaseException:
+    """What a worker raised, without Ray's frame: what the user can mend, or of the lowest rank."""
+    failures = getattr(error, "worker_failures", {})
+    raised = [getattr(failures[rank], "_base_exc", failures[rank]) for rank in sorted(failures)]
+    return next((one for one in raised if isinstance(one, UserError)), [*raised, error][0])

@@ -91,8 +91,9 @@ def outcome(trial: TrialRow) -> str:
 
 
 def best_row(trials: Sequence[TrialRow]) -> TrialRow | None:
-    """Return the first trial with the lowest finite bound, None if no trial has one."""
-    finite = [(loss, i) for i, trial in enumerate(trials) if is_finite(loss := trial["loss"])]
+    """Return the first trial with the lowest finite bound, None if none that ended well has one."""
+    bounds = [(trial["loss"], i) for i, trial in enumerate(trials) if not trial["error"]]
+    finite = [(loss, i) for loss, i in bounds if is_finite(loss)]
     return trials[min(finite)[1]] if finite else None
 
 

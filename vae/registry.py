@@ -79,7 +79,7 @@ def publish(
         run_id=run_id,
         dataset=dataset_digest,
         experiment=experiment,
-        packages=_packages(),
+        packages=package_versions(),
         files=_records(directory),
     )
     manifest = Manifest.from_bytes(manifest.to_bytes(), str(directory))  # as a reader will see it
@@ -123,7 +123,8 @@ def promote(store: Store, name: str, version: str, value: float, *, metric: str 
         return True
 
 
-def _packages() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Python's version, and the installed ones of PACKAGES by name."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,9 +1,8 @@
 """report.html of a run: one self-contained page, readable anywhere, with no external resource."""
 
 import base64
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata, resources
+from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -13,7 +12,7 @@ from vae import plots
 from vae.datasets import DatasetRef
 from vae.evaluate import VALIDATION_SAMPLES
 from vae.experiment import Experiment
-from vae.registry import PACKAGES
+from vae.registry import package_versions
 from vae.runs import Result, Run
 
 CAPTIONS = {
@@ -81,7 +80,7 @@ def render(
         settings=experiment.to_dict(),
         dataset=ref,
         times=[time_row(stage, result["time"]) for stage, result in stages.items()],
-        versions=versions(),
+        versions=package_versions(),
     )
 
 
@@ -110,10 +109,3 @@ def time_row(stage: str, time: Mapping[str, float]) -> dict[str, Any]:
     """A stage's seconds, split into training and evaluating and the rest."""
     total_s, compute_s = time["seconds"], time["compute_s"]
     return {"stage": stage, "total": total_s, "compute": compute_s, "rest": total_s - compute_s}
-
-
-def versions() -> dict[str, str]:
-    """Python and the installed ones of the registry's packages, by name."""
-    found = {package.name: package.version for package in metadata.distributions()}
-    packages = {name: found[name] for name in PACKAGES if name in found}
-    return {"python": platform.python_version()} | packages

@@ -18,7 +18,7 @@ from vae.checkpoint import History
 from vae.cpu import set_up_cpu
 from vae.datasets import DatasetRef, load
 from vae.experiment import from_dict
-from vae.fit import Fit
+from vae.fit import Fit, data_parallel
 from vae.models import VAE
 from vae.store import open_store
 from vae.train import DivergedError, emulated
@@ -105,10 +105,7 @@ class Worker:
         """The model, with gradients averaged over ranks if there are several. Collective."""
         if self.shard.world == 1:
             return self.fit.state.model
-        ids = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(
-            self.fit.state.model, device_ids=ids, gradient_as_bucket_view=True
-        )
+        return data_parallel(self.fit.state.model, self.device)
 
     def reduced(self, x: Tensor) -> Tensor:
         """The sum over ranks, on the CPU. Collective."""

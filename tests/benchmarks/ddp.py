@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from tests.benchmarks.table import lines
 from tests.distributed import spawned
 from vae.batches import BatchPlan, Shard
 from vae.cpu import set_up_cpu
+from vae.fit import data_parallel
 from vae.models import ModelConfig, build_model
 from vae.objectives import ObjectiveConfig
 from vae.train import TrainConfig, average, new_state, train_step
@@ -29,7 +29,7 @@ def on_rank(rank: int, world: int, batch_size: int) -> list[float]:
     set_up_cpu()
     config = TrainConfig(batch_size=batch_size)
     state = new_state(build_model(ModelConfig(), SHAPE), config, torch.device("cpu"))
-    forward = DistributedDataParallel(state.model, gradient_as_bucket_view=True)
+    forward = data_parallel(state.model, torch.device("cpu"))
     plan = BatchPlan(seed=0, batch_size=batch_size, samples=1, latent_dim=20, binarize=True)
     images = torch.randint(0, 256, (batch_size, *SHAPE), dtype=torch.uint8)
     (batch,) = plan.epoch(images, 0, Shard(rank, world))

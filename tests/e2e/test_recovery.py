@@ -14,7 +14,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from tests.distributed import spawned
 from tests.e2e.command import Started, descendants, named, vae, wait_for_end
@@ -22,7 +21,7 @@ from vae import checkpoint
 from vae.batches import Shard
 from vae.checkpoint import saved
 from vae.datasets import DatasetRef, load
-from vae.fit import Fit
+from vae.fit import Fit, data_parallel
 from vae.runs import open_run
 from vae.store import Store, open_store
 
@@ -128,7 +127,7 @@ def train_straight_on(rank: int, world: int, uri: str) -> list[Weights]:
 
     experiment = open_run(store, "killed").experiment
     fit = Fit(experiment, train, val, torch.device("cpu"), Shard(rank, world), reduced)
-    forward, weights = DistributedDataParallel(fit.state.model), []
+    forward, weights = data_parallel(fit.state.model, torch.device("cpu")), []
     for _ in range(experiment.train.epochs):
         fit.epoch(forward, lambda step: None)
         weights.append(

@@ -72,7 +72,7 @@ def test_every_deployment_could_run() -> None:
     for entry in declared():
         given = entry["parameters"]
         load_experiment(given["experiment"], given.get("overrides"))
-        Workers.parse(given["workers"])
+        Workers.parse(given.get("workers", "auto"))
 
 
 def test_workers_start_in_the_folder_that_was_deployed() -> None:

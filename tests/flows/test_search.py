@@ -4,26 +4,32 @@ from typing import Any
 
 from flows.search import artifact_key, winner_markdown
 
-NAN = float("nan")
 
-
-def trial(number: int, loss: float | None, latent_dim: int) -> dict[str, Any]:
+def trial(
+    number: int, loss: float | None, latent_dim: int, error: str | None = None
+) -> dict[str, Any]:
     """A trial as the search stage records it."""
     overrides = {"model.latent_dim": latent_dim, "train.learning_rate": 0.001}
     return {
-        "number": number, "overrides": overrides, "loss": loss, "epochs": 2, "stopped": False
-    }  # fmt: skip
+        "number": number,
+        "overrides": overrides,
+        "loss": loss,
+        "epochs": 2,
+        "stopped": False,
+        "error": error,
+    }
 
 
 def test_winner_and_trials_are_shown_best_first() -> None:
-    """The winner's settings, then every trial; those without a finite bound come last."""
-    trials = [trial(1, None, 2), trial(2, NAN, 4), trial(3, 101.5, 8), trial(4, 99.25, 16)]
+    """The winner's settings, then every trial; those that failed come last, whatever their loss."""
+    failed = trial(1, None, 2, "out of memory"), trial(2, 90.0, 4, "training diverged")
+    trials = [*failed, trial(3, 101.5, 8), trial(4, 99.25, 16)]
     text = winner_markdown("run-1", {"overrides": trials[3]["overrides"], "trials": trials})
     assert "- `model.latent_dim` = 16" in text
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
     assert rows == ["trial", "---", "4", "3", "2", "1"]
-    assert "| 4 | 99.25 | 2 | no | 16 | 0.001 |" in text
-    assert "| 1 | – | 2 | no | 2 | 0.001 |" in text
+    assert "| 4 | 99.25 | 2 | finished | 16 | 0.001 |" in text
+    assert "| 1 | – | 2 | failed | 2 | 0.001 |" in text
 
 
 def test_an_experiment_without_a_search_says_so() -> None:

@@ -1,0 +1,44 @@
+"""Which stages Prefect tries again, on a real server."""
+
+import time
+
+import pytest
+from prefect import flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_engine import TaskRunTimeoutError
+
+from flows.tasks import stage
+from tests.prefect_server import PrefectServer
+from vae.errors import UserError
+
+ATTEMPTS: list[str] = []
+
+
+@stage("slow", timeout_s=0.5)  # type: ignore[untyped-decorator]
+def slow() -> None:
+    """Take longer than it may."""
+    ATTEMPTS.append("slow")
+    time.sleep(2)
+
+
+@stage("wrong", timeout_s=60)  # type: ignore[untyped-decorator]
+def wrong() -> None:
+    """Fail for what only the user can mend."""
+    ATTEMPTS.append("wrong")
+    raise UserError("no such dataset")
+
+
+@flow
+def both() -> None:
+    """Run both, and go on."""
+    with pytest.raises(TaskRunTimeoutError):
+        slow()
+    with pytest.raises(UserError):
+        wrong()
+
+
+def test_what_could_not_help_is_not_tried_again(prefect_server: PrefectServer) -> None:
+    """A mistake of the user's, and a stage that is out of time: it may still be at work."""
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}):
+        both()
+    assert ATTEMPTS == ["slow", "wrong"]
