@@ -44,7 +44,9 @@ def run_here(
     known = run_id is not None and experiment is None and not settings
     config = None if known else load_experiment(experiment or DEFAULT, overrides)
     opened.check_writable()
-    run = open_run(opened, run_id or new_run_id(config.name if config else DEFAULT), config)
+    if run_id is None:
+        run_id = new_run_id(config.name if config else DEFAULT)
+    run = open_run(opened, run_id, config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     show_progress()

@@ -73,6 +73,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         (["--workers", "4:2"], "workers is '4:2'"),
         (["--workers", "many"], "workers is 'many'"),
         (["--run-id", "../x"], "run id '../x'"),
+        (["--run-id", ""], "run id ''"),
     ],
 )
 def test_a_run_that_could_not_succeed_never_starts(
@@ -105,6 +106,9 @@ def test_an_s3_store_that_is_not_there_is_refused(s3_uri: str) -> None:
     for command in (["run"], ["list"], ["pull", "mnist", "--to", "model"]):
         assert "nobucket" in refused(*command, "--store", "s3://nobucket/prefix")
         refused(*command, "--store", s3_uri, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    for endpoint in ("localhost:8333", "127.0.0.1", "http://", "http://host:99999", "http://[::1"):
+        line = refused("list", "--store", s3_uri, AWS_ENDPOINT_URL=endpoint)
+        assert f"AWS_ENDPOINT_URL is '{endpoint}', must be http" in line
 
 
 def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:

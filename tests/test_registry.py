@@ -94,6 +94,17 @@ def test_lists(store: Store, directory: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_a_damaged_version_hides_no_other(store: Store, directory: Path) -> None:
+    """It is listed with what is wrong instead of its metrics."""
+    for version in ("v1", "v2"):
+        publish_version(store, version, directory)
+    store.delete("models/m/versions/v1/metrics.json")
+    damaged, whole = list_versions(store, "m")
+    assert (damaged.metrics, whole.damage) == ({}, "")
+    assert "models/m/versions/v1/metrics.json is missing" in damaged.damage
+    assert whole.metrics
+
+
 def test_invisible_until_the_manifest(store: Store, directory: Path, tmp_path: Path) -> None:
     """A publisher that stopped before the manifest left nothing that a reader sees."""
     publish_version(store, "v1", directory)

@@ -82,6 +82,7 @@ def test_open_store_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("s3://bucket//a", "relative"),
         ("file://host/a", "three slashes"),
         ("file:a", "not a path"),
+        ("~nobody-of-that-name/store", "no such user"),
         ("file:///a?b", "%3F"),
     ],
 )

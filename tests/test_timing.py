@@ -31,8 +31,9 @@ def test_nothing_covered() -> None:
 
 
 def test_the_line_adds_up() -> None:
-    """All time is computing, by stage, or orchestration; idle stages are left out."""
+    """All time is computing, by stage, or orchestration; idle stages are left out, even all."""
     computed = {"data": 0.0, "search": 10.0, "train": 5.5}
     stages = {name: {"compute_s": compute_s} for name, compute_s in computed.items()}
     computing = "15.5 s training and evaluating (search 10.0, train 5.5)"
     assert split_line(stages, 20) == f"20.0 s in all: {computing}, 4.5 s orchestration"
+    assert "(nothing), 3.0 s orchestration" in split_line({"data": {"compute_s": 0.0}}, 3)

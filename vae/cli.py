@@ -79,7 +79,7 @@ def list_(
         typer.echo(f"no models in {opened.uri}")
     for model, info in found:
         shown = "  ".join(f"{key} {value:.2f}" for key, value in info.metrics.items())
-        typer.echo(f"{'*' if info.best else ' '} {model}@{info.version}  {shown}")
+        typer.echo(f"{'*' if info.best else ' '} {model}@{info.version}  {shown or info.damage}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 A version exists once its manifest, which is written last, is there.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -27,6 +28,8 @@ from vae.manifest import (
 )
 from vae.store import Store
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 @dataclass(frozen=True, kw_only=True)
 class VersionInfo:
@@ -35,6 +38,7 @@ class VersionInfo:
     version: str
     metrics: dict[str, float]
     best: bool
+    damage: str = ""  # why there are no metrics: their file is not as it was published
 
 
 def list_models(store: Store) -> list[str]:
@@ -46,14 +50,16 @@ def list_models(store: Store) -> list[str]:
 def list_versions(store: Store, name: str) -> list[VersionInfo]:
     """Return a model's published versions, sorted; raises UserError if there is none."""
     best, _ = read_best(store, _component("model", name))
-    return [
-        VersionInfo(
-            version=version,
-            metrics=_metrics(store, name, version),
-            best=best is not None and best.version == version,
-        )
-        for version in _versions(store, name)
-    ]
+    found = []
+    for version in _versions(store, name):
+        metrics, damage = dict[str, float](), ""
+        try:
+            metrics = _metrics(store, name, version)
+        except IntegrityError as error:  # the others are there to be seen all the same
+            damage = str(error)
+        is_best = best is not None and best.version == version
+        found.append(VersionInfo(version=version, metrics=metrics, best=is_best, damage=damage))
+    return found
 
 
 def pull(store: Store, name: str, version: str | None, to: Path) -> Manifest:
@@ -197,4 +203,8 @@ def _fetch(store: Store, key: str, path: Path, record: FileRecord) -> None:
         store.download(key, path)
     except FileNotFoundError as error:
         raise IntegrityError(f"{where} is missing, the manifest lists it") from error
+    except OSError as error:
+        if error.errno in NO_ROOM:  # here: a store is only read
+            raise UserError(f"cannot write {path.parent}: {error.strerror}") from error
+        raise
     check_file(path, record, where)

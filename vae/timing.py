@@ -18,7 +18,7 @@ def split_line(stages: Mapping[str, Mapping[str, float]], total_s: float) -> str
     """One line: all seconds, those spent computing by stage, and the rest, orchestration."""
     computing = {name: times["compute_s"] for name, times in stages.items() if times["compute_s"]}
     compute_s = sum(computing.values())
-    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in computing.items())
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in computing.items()) or "nothing"
     return (
         f"{total_s:.1f} s in all: {compute_s:.1f} s training and evaluating ({parts}), "
         f"{total_s - compute_s:.1f} s orchestration"

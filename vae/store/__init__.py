@@ -79,7 +79,10 @@ def open_store(uri: str) -> Store:
         raise UserError(f"store {uri!r} is not a path, file:///path or s3://bucket/prefix{hint}")
     if not uri or "\0" in uri or re.match(r"(s3|file):", uri):
         raise UserError(f"store {uri!r} is not a path, file:///path or s3://bucket/prefix")
-    return _open_local(Path(uri).expanduser())
+    try:
+        return _open_local(Path(uri).expanduser())
+    except RuntimeError as error:
+        raise UserError(f"store {uri!r}: there is no such user") from error
 
 
 def check_key(key: str) -> str:

@@ -11,9 +11,10 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import s3fs
 from botocore.exceptions import (
@@ -37,6 +38,7 @@ READ_ATTEMPTS = 3  # of an answer that breaks off in its body, which botocore do
 BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 PRECONDITION_FAILED = {"PreconditionFailed", "412"}
 BUSY = {"ConditionalRequestConflict", "OperationAborted"}
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the first that is set
 PROBE_CONFIG = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 0}}
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class S3Store:
     """A `Store` below `prefix` in `bucket`; `create` and `replace` are one PUT, so 5 GB at most."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
+        _check_endpoint()
         self.bucket = bucket
         self.prefix = prefix
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
@@ -201,8 +204,7 @@ class S3Store:
         return bool(head["Metadata"].get("writer") == writer)
 
     def _remedy(self, error: Exception, action: str) -> str:
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        where = endpoint or "AWS"
+        where = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "AWS")
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return "no credentials, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         if isinstance(error, ConnectionError | HTTPClientError):
@@ -215,6 +217,16 @@ class S3Store:
         if isinstance(error, PermissionError):
             return f"{where} refuses to {action} ({error}), check AWS_ACCESS_KEY_ID and its policy"
         return f"cannot {action} at {where}: {error}"
+
+
+def _check_endpoint() -> None:
+    """Raise UserError for an address that botocore would only find to be none when it is used."""
+    for name in filter(os.environ.get, ENDPOINTS):
+        with suppress(ValueError):  # no address of IPv6, a port that is no number or too large
+            parts = urlsplit(os.environ[name])
+            if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+                continue
+        raise UserError(f"{name} is '{os.environ[name]}', must be http://host:port or https://host")
 
 
 async def _drain(body: Any, file: BinaryIO) -> None:
