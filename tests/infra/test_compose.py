@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 
 from tests.infra.repository import INFRA, ROOT, example_settings, locked_version, run_tool
 
@@ -40,6 +41,13 @@ def test_all_services_are_there(services: dict[str, Any]) -> None:
     ray = {"ray-head", "ray-worker", "ray-worker-gpu"}
     prefect = {"prefect-server", "prefect-worker", "deploy"}
     assert set(services) == {"postgres", "seaweedfs"} | prefect | ray
+
+
+def test_rays_objects_fit_into_shared_memory(services: dict[str, Any]) -> None:
+    """On every Ray node /dev/shm holds the share of memory that Ray takes, or its disk would."""
+    for name in ("ray-head", "ray-worker", "ray-worker-gpu", "prefect-worker"):
+        taken = DEFAULT_OBJECT_STORE_MEMORY_PROPORTION * int(services[name]["mem_limit"])
+        assert int(services[name]["shm_size"]) >= taken
 
 
 def test_secrets_are_required() -> None:

@@ -4,10 +4,13 @@ import re
 import tomllib
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from kubernetes_validate import latest_version, validate  # type: ignore[import-untyped]
+from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
+from torchvision import datasets
 
 from tests.infra.repository import INFRA, ROOT, locked_version
 
@@ -157,3 +160,27 @@ def test_network_is_closed_by_default() -> None:
     assert spec["podSelector"] == {}
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
     assert spec["ingress"] == [{"from": [{"podSelector": {}}]}]
+
+
+def test_the_network_lets_out_to_datasets() -> None:
+    """The ports of every mirror are open to every address."""
+    anywhere = [
+        rule for rule in DOCUMENTS["networkpolicy.yaml"]["spec"]["egress"] if "to" not in rule
+    ]
+    is_open = {entry["port"] for rule in anywhere for entry in rule["ports"]}
+    mirrors = [*datasets.MNIST.mirrors, *datasets.FashionMNIST.mirrors, datasets.CIFAR10.url]
+    schemes = {urlsplit(mirror).scheme for mirror in mirrors}
+    assert {{"http": 80, "https": 443}[scheme] for scheme in schemes} <= is_open
+
+
+def test_rays_objects_fit_into_shared_memory() -> None:
+    """/dev/shm of the Prefect worker, a Ray node that no operator made, holds what Ray takes."""
+    pod = pods()["prefect-worker"]["spec"]
+    [volume], [container] = pod["volumes"], pod["containers"]
+    given, memory = volume["emptyDir"]["sizeLimit"], container["resources"]["limits"]["memory"]
+    assert mebibytes(given) >= DEFAULT_OBJECT_STORE_MEMORY_PROPORTION * mebibytes(memory)
+
+
+def mebibytes(quantity: str) -> int:
+    """A Kubernetes quantity in Mi or Gi."""
+    return int(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
