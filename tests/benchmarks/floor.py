@@ -39,7 +39,7 @@ def products(model: VAE, batch_size: int, dtype: torch.dtype) -> list[Product]:
         x, gradient = inputs[0].to(dtype), torch.randn_like(output, dtype=dtype)
         if isinstance(layer, nn.Linear):
             found.extend(dense(layer, x, gradient, backward_to_input=not first[0]))
-        elif isinstance(layer, FoldedConvTranspose2d):
+        elif isinstance(layer, FoldedConvTranspose2d) and not x.is_cuda:
             found.extend(folded(layer, x))
         else:
             found.extend(convolution(layer, x, gradient, backward_to_input=not first[0]))
