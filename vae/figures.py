@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vae.errors import UserError
 from vae.models import VAE
+from vae.probe import posterior_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 LEGIBLE_PIXELS = 84  # smaller images are enlarged by a whole factor to at least this side
 SEPARATOR = 0.85  # light grey: visible beside black and white images, in dark and light pages
-BLOCK_IMAGES = 1000
 UNSIGNED: dict[str, Any] = {"Software": None}  # or a new matplotlib would change the bytes
 CLASS_MARKERS = "osD^vPX*"  # with ten colours: eighty classes told apart
 
@@ -68,7 +68,7 @@ def latent_map(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    means_ND = _posterior_means(model, images)
+    means_ND = posterior_means(model, images.float() / 255)
     plane_N2, names = plane(means_ND, labels.cpu())
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel=names[0], ylabel=names[1])
@@ -94,12 +94,6 @@ def write_png(path: Path, png: bytes) -> None:
 def _pixels(model: VAE, images: Tensor) -> Tensor:
     at = next(model.parameters())
     return images.to(at.device, at.dtype) / 255
-
-
-@torch.no_grad()
-def _posterior_means(model: VAE, images: Tensor) -> Tensor:
-    blocks = [model.encode(_pixels(model, block))[0] for block in torch.split(images, BLOCK_IMAGES)]
-    return torch.cat(blocks).double().cpu()
 
 
 def pairs(labels: list[int], rows: int) -> Iterator[tuple[int, int]]:
