@@ -41,3 +41,9 @@ def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(store_uri: str) -> Store:
     """An empty store: a folder, then S3."""
     return open_store(store_uri)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Store:
+    """An empty store in a folder, where S3 has nothing to add."""
+    return open_store(str(tmp_path / "local-store"))

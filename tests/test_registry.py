@@ -1,62 +1,28 @@
 """Publishing, promoting, listing and pulling, on a local folder and on a real S3 server."""
 
-import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
+from tests.versions import DATASET, best_of, publish_version, write_version
 from vae.errors import UserError
 from vae.registry import (
-    Best,
-    Manifest,
     list_models,
     list_versions,
     promote,
-    publish,
     pull,
     verify,
 )
 from vae.store import Store, open_store
-
-DATASET = "d" * 64
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A small but complete version, ready to be published."""
     return write_version(tmp_path / "built", 0.5)
-
-
-def write_version(folder: Path, nll: float) -> Path:
-    folder.mkdir()
-    save_file({"w": np.full(3, nll, np.float32)}, folder / "model.safetensors")
-    (folder / "config.json").write_text('{"latent_dim": 2}')
-    (folder / "metrics.json").write_text(json.dumps({"val/nll": nll}))
-    (folder / "report.html").write_text("<p>report</p>")
-    return folder
-
-
-def publish_version(
-    store: Store, version: str, directory: Path, name: str = "m", dataset: str = DATASET
-) -> Manifest:
-    return publish(
-        store,
-        name,
-        version,
-        directory,
-        run_id="run-1",
-        dataset_digest=dataset,
-        experiment={"model": {"hidden": (200, 200)}},
-    )
-
-
-def best_of(store: Store, name: str = "m") -> Best:
-    return Best.from_bytes(store.read(f"models/{name}/best.json"), "best.json")
 
 
 def test_round_trip(store: Store, directory: Path, tmp_path: Path) -> None:

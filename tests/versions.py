@@ -1,0 +1,43 @@
+"""Small but complete versions of a model, to publish and to promote."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from vae.manifest import Manifest
+from vae.registry import Best, publish
+from vae.store import Store
+
+DATASET = "d" * 64
+
+
+def write_version(folder: Path, nll: float) -> Path:
+    """The files of a version with this bound, in a new folder."""
+    folder.mkdir()
+    save_file({"w": np.full(3, nll, np.float32)}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"latent_dim": 2}')
+    (folder / "metrics.json").write_text(json.dumps({"val/nll": nll}))
+    (folder / "report.html").write_text("<p>report</p>")
+    return folder
+
+
+def publish_version(
+    store: Store, version: str, directory: Path, name: str = "m", dataset: str = DATASET
+) -> Manifest:
+    """Publish the files in a folder."""
+    return publish(
+        store,
+        name,
+        version,
+        directory,
+        run_id="run-1",
+        dataset_digest=dataset,
+        experiment={"model": {"hidden": (200, 200)}},
+    )
+
+
+def best_of(store: Store, name: str = "m") -> Best:
+    """What a model's pointer says."""
+    return Best.from_bytes(store.read(f"models/{name}/best.json"), "best.json")
