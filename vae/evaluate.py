@@ -19,7 +19,7 @@ from vae.models import VAE
 
 CHUNK_IMAGES = 250
 CPU_BLOCK_BYTES = 2**21  # logits decoded at once, for each thread: its core's second-level cache
-DEVICE_BLOCK_BYTES = 2**27  # enough to keep a GPU busy
+DEVICE_BLOCK_BYTES = 2**25  # enough for a GPU; features of convolutions take many times as much
 VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that runs on a dataset compare
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if Var over x of E[z|x] exceeds it
 
