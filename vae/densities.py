@@ -51,21 +51,20 @@ def bernoulli_log_prob_(x_BP: Tensor, logits_BKP: Tensor) -> Tensor:
 
     The likelier value of a pixel, 0 or 1, has probability 1 / (1 + exp(m)), where the margin m is
     the logit of the other value. One logarithm serves the product of 8 such pixels; one of more
-    takes longer than it saves. A grey pixel adds the margin by as much as it is grey.
+    takes longer than it saves. A grey pixel adds the margin by as much as it is grey. Not finite
+    where 8 pixels together are less likely than the type's smallest number, exp(-88) in float32.
     """
     likelier_BP = (x_BP >= 0.5).to(x_BP.dtype)
-    margin_BKP = logits_BKP.mul_(1 - 2 * likelier_BP[:, None])
-    pixels = x_BP.shape[1]
-    together = math.gcd(pixels, 8)
-    inverse_BKP = margin_BKP.exp().add_(1)
-    grouped = inverse_BKP.view(*margin_BKP.shape[:2], together, pixels // together)
-    log_px_BK = -grouped.prod(-2).log_().sum(-1)
-    if not log_px_BK.isfinite().all():  # 8 pixels together less likely than exp(-88), in float32
-        log_px_BK = F.logsigmoid(-margin_BKP).sum(-1)
     grey_BP = (x_BP - likelier_BP).abs_()
+    margin_BKP = logits_BKP.mul_(1 - 2 * likelier_BP[:, None])
+    log_px_BK = torch.zeros_like(margin_BKP[..., 0])
     if grey_BP.any():
         log_px_BK += (margin_BKP @ grey_BP[..., None]).squeeze(-1)
-    return log_px_BK
+    pixels = x_BP.shape[1]
+    together = math.gcd(pixels, 8)
+    inverse_BKP = margin_BKP.exp_().add_(1)
+    grouped = inverse_BKP.view(*margin_BKP.shape[:2], together, pixels // together)
+    return log_px_BK.sub_(grouped.prod(-2).log_().sum(-1))
 
 
 def gaussian_log_prob(z_KBD: Tensor, mu_BD: Tensor, logvar_BD: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.batches import seed_of
-from vae.densities import bernoulli_log_prob_, gaussian_kl
+from vae.densities import bernoulli_log_prob, bernoulli_log_prob_, gaussian_kl
 from vae.models import VAE
 
 CHUNK_IMAGES = 250
@@ -146,9 +146,7 @@ def total(
         logits = model.decode(model.reparameterize(mu_BD, logvar_BD, eps_BD))
         sums += Sums(
             len(x_BCHW),
-            -float(
-                bernoulli_log_prob_(x_BCHW.flatten(1), logits.flatten(1)[:, None]).double().sum()
-            ),
+            -float(bernoulli_log_prob(x_BCHW, logits[None]).double().sum()),
             float(gaussian_kl(mu_BD, logvar_BD).double().sum()),
             log_px(x_BCHW, mu_BD, logvar_BD, noise),
             mu_BD.double().sum(0).cpu(),
@@ -213,6 +211,17 @@ def log_sum_weights(
     for z_BkD, log_weights_Bk in zip(
         z_BKD.chunk(n_blocks, dim=1), log_weights_BK.chunk(n_blocks, dim=1), strict=True
     ):
-        logits = model.decode(z_BkD.flatten(0, 1))
-        log_weights_Bk += bernoulli_log_prob_(x_BP, logits.reshape(*log_weights_Bk.shape, -1))
+        log_weights_Bk += pixels_log_prob(model, x_BP, z_BkD)
     return torch.logsumexp(log_weights_BK, dim=1)
+
+
+def pixels_log_prob(model: VAE, x_BP: Tensor, z_BKD: Tensor) -> Tensor:
+    """log p(x|z), [B, K] in nats; decodes again where the quick density leaves its type's range."""
+
+    def logits() -> Tensor:
+        return model.decode(z_BKD.flatten(0, 1)).reshape(*z_BKD.shape[:2], -1)
+
+    log_px_BK = bernoulli_log_prob_(x_BP, logits())
+    if not log_px_BK.isfinite().all():
+        log_px_BK = bernoulli_log_prob(x_BP, logits().transpose(0, 1)).T
+    return log_px_BK
