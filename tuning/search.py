@@ -50,7 +50,8 @@ def search(run: Run, dataset: DatasetRef, resources: Resources, on_epoch: OnEpoc
         recorder = Recorder(run, prefix, done, on_epoch)
         run_trials(run, dataset, resources, done, recorder)
         done = recorded(run, prefix)
-    if lost := config.trials - len(done):
+    if len(done) < config.trials:  # there are more where two searches for the same run met
+        lost = config.trials - len(done)
         raise RuntimeError(f"{lost} of {config.trials} trials were lost with their processes")
     return done
 
