@@ -5,12 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from vae.registry import publish
-from vae.store import open_store
+from tests.versions import publish_version, write_version
+from vae.store import Store, open_store
 
 VAE = Path(sys.executable).with_name("vae")
 COMMANDS = ["run", "data", "search", "train", "evaluate", "publish"]
@@ -141,15 +139,28 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_a_tampered_model_is_refused(tmp_path: Path) -> None:
-    """A byte that changed after pulling is found before anything is loaded."""
-    made = tmp_path / "made"
-    made.mkdir()
-    save_file({"w": np.zeros(3, np.float32)}, made / "model.safetensors")
-    (made / "config.json").write_text("{}")
-    (made / "metrics.json").write_text('{"val/nll": 1.0}')
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store in a folder, with m@v1."""
     store = open_store(str(tmp_path / "store"))
-    publish(store, "m", "v1", made, run_id="r", dataset_digest="0" * 64, experiment={})
+    publish_version(store, "v1", write_version(tmp_path / "built", 0.5))
+    return store
+
+
+def test_a_full_disk_is_told_from_a_store_that_is_away(store: Store, tmp_path: Path) -> None:
+    """Pulling says where there is no room, and leaves nothing there."""
+    here = tmp_path / "here"
+    here.mkdir()
+    no_room = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh"]
+    pull = [str(VAE), "pull", "m@v1", "--to", str(here / "pulled"), "--store", store.uri]
+    done = subprocess.run([*no_room, *pull], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"vae: cannot write to {here}: File too large\n"
+    assert list(here.iterdir()) == []
+
+
+def test_a_tampered_model_is_refused(store: Store, tmp_path: Path) -> None:
+    """A byte that changed after pulling is found before anything is loaded."""
     pulled = tmp_path / "pulled"
     status, _, err = vae("pull", "m@v1", "--to", str(pulled), "--store", store.uri)
     assert (status, err) == (0, "")

@@ -205,6 +205,6 @@ def _fetch(store: Store, key: str, path: Path, record: FileRecord) -> None:
         raise IntegrityError(f"{where} is missing, the manifest lists it") from error
     except OSError as error:
         if error.errno in NO_ROOM:  # here: a store is only read
-            raise UserError(f"cannot write {path.parent}: {error.strerror}") from error
+            raise UserError(f"cannot write to {path.parent.parent}: {error.strerror}") from error
         raise
     check_file(path, record, where)
