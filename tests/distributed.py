@@ -33,5 +33,6 @@ def _process(
     )
     try:
         torch.save(work(rank, world, *arguments), Path(folder) / f"{rank}.pt")
+        dist.barrier()  # or the first to end closes connections that another still reads from
     finally:
         dist.destroy_process_group()
