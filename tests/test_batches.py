@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.devices import DEVICES
 from vae.batches import Batch, BatchPlan, Shard, binarized, permutation, seed_of
 
 LEVELS = (0, 1, 64, 128, 254, 255)
@@ -67,20 +68,22 @@ def test_every_image_once_per_epoch(n: int, batch_size: int, world: int, epoch: 
     assert all(size == batch_size for size in sizes[:-1])
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("binarize", [True, False])
 @pytest.mark.parametrize("world", [2, 3, 4, 7])
-def test_the_same_draws_for_any_world(world: int, binarize: bool) -> None:
+def test_the_same_draws_for_any_world(world: int, binarize: bool, device: str) -> None:
     """Shards put together hold exactly the pixels and the noise of one worker, also when ragged."""
-    plan, images = plan_of(8, binarize=binarize), images_of(30)
+    plan, images = plan_of(8, binarize=binarize), images_of(30).to(device)
     for alone, together in zip(joined(plan, images, 1), joined(plan, images, world), strict=True):
         assert torch.equal(together.x_BCHW, alone.x_BCHW)
         assert torch.equal(together.eps_KBD, alone.eps_KBD)
         assert together.global_size == alone.global_size
 
 
-def test_draws_are_keyed_by_their_place() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_draws_are_keyed_by_their_place(device: str) -> None:
     """The same epoch is drawn the same again; another step, epoch or seed is drawn anew."""
-    images = torch.full((12, 1, 2, 3), 128, dtype=torch.uint8)  # whose order changes nothing
+    images = torch.full((12, 1, 2, 3), 128, dtype=torch.uint8, device=device)  # in any order
     first, second = joined(plan_of(6), images, 1)
     again, _ = joined(plan_of(6), images, 1)
     later, _ = joined(plan_of(6), images, 1, epoch=1)
@@ -94,11 +97,12 @@ def test_draws_are_keyed_by_their_place() -> None:
     assert len(orders) == 4
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("level", LEVELS)
-def test_binarised_with_the_pixels_probability(level: int) -> None:
+def test_binarised_with_the_pixels_probability(level: int, device: str) -> None:
     """A pixel is on with p = level / 255, so always for 255 and never for 0."""
     n = 40_000
-    images = torch.full((n, 1, 1, 1), level, dtype=torch.uint8)
+    images = torch.full((n, 1, 1, 1), level, dtype=torch.uint8, device=device)
     probability = level / 255
     tolerance = 5 * math.sqrt(probability * (1 - probability) / n)
     (batch,) = joined(plan_of(n, samples=1), images, 1)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.devices import DEVICES
 from vae.batches import Batch, BatchPlan, Shard
 from vae.graphed import GraphedStep
 from vae.models import VAE, ModelConfig, build_model
@@ -26,8 +27,6 @@ from vae.train import (
 SHAPE, EPOCHS, STEPS = (1, 4, 4), 3, 6  # of 8 images each, the last of 3
 DENSE = ModelConfig(latent_dim=3, hidden=(8,))
 CONV = ModelConfig(kind="ConvVAE", latent_dim=3, hidden=(8,), channels=(2, 3))
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({"ema_decay": 0.0}, {}),
     "clipped": ({"grad_clip": 0.5, "schedule": "cosine"}, {}),

@@ -96,9 +96,14 @@ def threshold_like(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor
     """Uniform levels 0..254, uint8 [n, C, H, W]: `pixels > threshold` has p = pixel / 255.
 
     Random 64-bit words are eight random bytes each, an order of magnitude cheaper than bounded
-    draws. The one byte in 256 that is 255, no level, takes the spare level of its image instead.
+    draws on a CPU. The one byte in 256 that is 255, no level, takes the spare level of its image
+    instead. On a GPU, where every operation is a kernel, a bounded draw is the cheaper.
     """
     shape, device = (n, *pixels.shape[1:]), generator.device
+    if device.type == "cuda":
+        return torch.empty(shape, dtype=torch.uint8, device=device).random_(
+            0, 255, generator=generator
+        )
     count = math.prod(shape)
     words = torch.empty(-(-count // 8), dtype=torch.int64, device=device)
     levels = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[:count]
