@@ -120,8 +120,12 @@ def shards(n_images: int, slots: int) -> list[range]:
 
 
 def started(work: Callable[..., Any], *arguments: Any, **resources: int) -> Any:
-    """The promise of (what `work` returns, its span), computed somewhere on the cluster."""
-    return ray.remote(**resources)(timed).remote(work, *arguments)
+    """The promise of (what `work` returns, its span), computed somewhere on the cluster.
+
+    By a process that goes on to the next job: Ray would end it after one that has a GPU, and most
+    jobs take less time than a new process with PyTorch and a CUDA context.
+    """
+    return ray.remote(max_calls=0, **resources)(timed).remote(work, *arguments)
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, Span]:
