@@ -3,15 +3,16 @@
 On the CPU everything but the capture runs; where there is a GPU, the capture too.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.devices import DEVICES
+from tests.devices import DEVICES, needs_cuda
 from vae.batches import Batch, BatchPlan, Shard
-from vae.graphed import GraphedStep
+from vae.graphed import GraphedStep, captured
 from vae.models import VAE, ModelConfig, build_model
 from vae.objectives import ObjectiveConfig
 from vae.train import (
@@ -113,3 +114,25 @@ def test_divergence_is_found_at_the_end_of_the_epoch(bad: int, device: str) -> N
         )
     assert state.step == bad
     torch.testing.assert_close(weights(state.model), before)
+
+
+@needs_cuda
+def test_a_graph_outlives_what_made_it() -> None:
+    """What it reads stays, though nobody else has it; and one forgotten doesn't break the next."""
+    device = torch.device("cuda")
+
+    def doubling(size: int) -> tuple[Callable[[], None], Tensor]:
+        x, doubled = torch.ones(size, device=device), torch.zeros(size, device=device)
+
+        def double() -> None:
+            torch.add(x, x, out=doubled)
+
+        return captured(double, device), doubled
+
+    for size in (1000, 2000):
+        replay, doubled = doubling(size)
+        others = [torch.full((size,), 7.0, device=device) for _ in range(100)]
+        replay()
+        assert (doubled == 2).all()
+        forgotten: list[object] = [replay, others]
+        forgotten.append(forgotten)

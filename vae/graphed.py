@@ -3,6 +3,7 @@
 Only for one process: DDP's all-reduce stays outside of graphs.
 """
 
+import gc
 from collections.abc import Callable
 
 import torch
@@ -101,11 +102,12 @@ def captured(work: Callable[[], None], device: torch.device) -> Callable[[], Non
     """A CUDA graph of the work, to replay; where there are none, the work itself."""
     if device.type != "cuda":
         return work
+    gc.collect()  # the end of a former graph, had it come during the capture, would break that
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()
 
-    def replay(_: object = work) -> None:  # a graph has addresses alone: what is there is `work`'s
+    def replay(_: object = work) -> None:  # `work` keeps what the graph reads, which it has not
         graph.replay()
 
     return replay
