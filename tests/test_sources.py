@@ -228,6 +228,9 @@ def test_the_cache_is_where_the_environment_says(
     assert cache_folder() == Path("/xdg/vae-pipeline")
     monkeypatch.setenv("VAE_CACHE", "~/own")
     assert cache_folder() == tmp_path / "own"
+    monkeypatch.setenv("VAE_CACHE", "~nobody-of-that-name/own")
+    with pytest.raises(UserError, match="VAE_CACHE '~nobody-of-that-name/own': there is no such"):
+        cache_folder()
 
 
 def test_success_is_logged_with_its_source(

@@ -77,9 +77,15 @@ def operator_mirror(dataset: str) -> list[Mirror]:
 
 
 def cache_folder() -> Path:
-    """Where verified downloads are kept: VAE_CACHE, or vae-pipeline in the user's cache."""
+    """Where verified downloads are kept: VAE_CACHE, or vae-pipeline in the user's cache.
+
+    Raises UserError for the home of a user whom nobody knows.
+    """
     if own := os.environ.get("VAE_CACHE"):
-        return Path(own).expanduser()
+        try:
+            return Path(own).expanduser()
+        except RuntimeError as error:
+            raise UserError(f"VAE_CACHE {own!r}: there is no such user") from error
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-pipeline"
 
 
