@@ -99,15 +99,14 @@ def step_on(device: torch.device, shard: Shard) -> Step:
 
 
 def captured(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """A CUDA graph of the work, to replay; where there are none, the work itself."""
+    """A CUDA graph of the work, to replay; where there are none, the work itself.
+
+    A graph keeps none of the tensors that it reads and writes: the caller does.
+    """
     if device.type != "cuda":
         return work
-    gc.collect()  # the end of a former graph, had it come during the capture, would break that
+    gc.collect()  # a graph that is garbage, were it to end during the capture, would break that
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()
-
-    def replay(_: object = work) -> None:  # `work` keeps what the graph reads, which it has not
-        graph.replay()
-
-    return replay
+    return graph.replay
