@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-CORE = ["densities", "models", "objectives", "batches", "train", "graphed", "evaluate"]
+CORE = ["densities", "models", "objectives", "batches", "train", "graphed", "bound", "evaluate"]
 CORE += ["figures", "probe", "frechet", "features"]
 SERVICES = ["ray", "prefect", "wandb", "s3fs", "optuna"]
 

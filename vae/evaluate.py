@@ -2,8 +2,6 @@
 
 An evaluation split is cut into fixed chunks, and noise is keyed by chunk, so the result depends
 neither on the number of workers nor on which of them took which chunk.
-
-Beside the shape suffixes of `vae.models`, P are the pixels of an image, C * H * W.
 """
 
 import math
@@ -14,12 +12,11 @@ import torch
 from torch import Tensor
 
 from vae.batches import seed_of
-from vae.densities import bernoulli_log_prob, bernoulli_log_prob_, gaussian_kl
+from vae.bound import block_latents, importance_bound
+from vae.densities import bernoulli_log_prob, gaussian_kl
 from vae.models import VAE
 
 CHUNK_IMAGES = 250
-CPU_BLOCK_BYTES = 2**21  # logits decoded at once, for each thread: its core's second-level cache
-DEVICE_BLOCK_BYTES = 2**25  # enough for a GPU; features of convolutions take many times as much
 VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that runs on a dataset compare
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if Var over x of E[z|x] exceeds it
 
@@ -153,75 +150,3 @@ def total(
             mu_BD.double().square().sum(0).cpu(),
         )
     return sums
-
-
-def block_latents(x_BCHW: Tensor) -> int:
-    """How many latent vectors to decode at once: their logits fill the caches, or a device."""
-    cpu_bytes = CPU_BLOCK_BYTES * torch.get_num_threads()
-    size_bytes = cpu_bytes if x_BCHW.device.type == "cpu" else DEVICE_BLOCK_BYTES
-    return max(1, size_bytes // (x_BCHW[0].numel() * x_BCHW.element_size()))
-
-
-@torch.no_grad()
-def importance_bound(
-    model: VAE,
-    x_BCHW: Tensor,
-    mu_BD: Tensor,
-    logvar_BD: Tensor,
-    noise: torch.Generator,
-    *,
-    samples: int,
-    block: int,
-) -> Tensor:
-    """log 1/K sum_k p(x, z_k) / q(z_k|x), [B] in nats (Burda et al. 2016, arXiv:1509.00519).
-
-    `mu_BD`, `logvar_BD`: what the encoder made of the images, once. The decoder takes `block`
-    latent vectors at a time, of as few images as fill it, which changes no more than rounding:
-    every image draws its K * D numbers from `noise` in its turn. These and its K weights are kept,
-    and no logits beyond a block.
-    """
-    at_once = max(1, block // samples)
-    each = (x_BCHW.flatten(1), mu_BD[:, None], logvar_BD[:, None])
-    parts = zip(*(torch.split(whole, at_once) for whole in each), strict=True)
-    sums = [
-        log_sum_weights(model, x_BP, mu_B1D, logvar_B1D, noise, samples, block)
-        for x_BP, mu_B1D, logvar_B1D in parts
-    ]
-    return torch.cat(sums) - math.log(samples)
-
-
-def log_sum_weights(
-    model: VAE,
-    x_BP: Tensor,
-    mu_B1D: Tensor,
-    logvar_B1D: Tensor,
-    noise: torch.Generator,
-    samples: int,
-    block: int,
-) -> Tensor:
-    """log sum_k p(x, z_k) / q(z_k|x), [B] in nats, for a few images at once."""
-    n_images, _, latent_dim = mu_B1D.shape
-    eps_BKD = mu_B1D.new_empty((n_images, samples, latent_dim))
-    for eps_KD in eps_BKD:
-        eps_KD.normal_(generator=noise)
-    z_BKD = model.reparameterize(mu_B1D, logvar_B1D, eps_BKD)
-    log_pz_over_qz_BK = (eps_BKD.square() - z_BKD.square()).sum(-1) + logvar_B1D.sum(-1)
-    log_weights_BK = 0.5 * log_pz_over_qz_BK
-    n_blocks = -(-samples * n_images // block)
-    for z_BkD, log_weights_Bk in zip(
-        z_BKD.chunk(n_blocks, dim=1), log_weights_BK.chunk(n_blocks, dim=1), strict=True
-    ):
-        log_weights_Bk += pixels_log_prob(model, x_BP, z_BkD)
-    return torch.logsumexp(log_weights_BK, dim=1)
-
-
-def pixels_log_prob(model: VAE, x_BP: Tensor, z_BKD: Tensor) -> Tensor:
-    """log p(x|z), [B, K] in nats; decodes again where the quick density leaves its type's range."""
-
-    def logits() -> Tensor:
-        return model.decode(z_BKD.flatten(0, 1)).reshape(*z_BKD.shape[:2], -1)
-
-    log_px_BK = bernoulli_log_prob_(x_BP, logits())
-    if not log_px_BK.isfinite().all():
-        log_px_BK = bernoulli_log_prob(x_BP, logits().transpose(0, 1)).T
-    return log_px_BK

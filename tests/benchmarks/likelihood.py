@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.benchmarks.table import lines
+from vae.bound import block_latents, importance_bound
 from vae.cpu import set_up_cpu
 from vae.datasets import load, prepare
-from vae.evaluate import block_latents, importance_bound
 from vae.experiment import Overrides, load_experiment
 from vae.fit import Fit, evaluation_images
 from vae.models import VAE

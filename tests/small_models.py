@@ -1,0 +1,36 @@
+"""Models of a few pixels, in float64, whose likelihoods can be known."""
+
+import torch
+from torch import Tensor
+
+from vae.models import VAE, ModelConfig, build_model
+
+SHAPE = (1, 4, 4)
+PIXELS = 16
+
+
+def model_of(latent_dim: int = 2, seed: int = 0) -> VAE:
+    """Dense both ways."""
+    config = ModelConfig(latent_dim=latent_dim, hidden=(8,), activation="tanh")
+    return build_model(config, SHAPE, torch.full(SHAPE, 0.3), seed).double()
+
+
+def colour_model() -> VAE:
+    """Convolutional, of three colours."""
+    config = ModelConfig(kind="ConvVAE", latent_dim=2, hidden=(8,), channels=(2, 3))
+    return build_model(config, (3, 4, 4), torch.full((3, 4, 4), 0.3)).double()
+
+
+def images_of(n: int) -> Tensor:
+    """Binary images, uint8 [n, *SHAPE]."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(2, (n, *SHAPE), dtype=torch.uint8, generator=generator)
+
+
+@torch.no_grad()
+def without_latents() -> VAE:
+    """A model whose pixels ignore z and whose posterior is the prior: log p(x) is known."""
+    model = model_of()
+    for parameter in [*model.encoder.parameters(), *list(model.decoder.parameters())[:-1]]:
+        parameter.zero_()
+    return model
