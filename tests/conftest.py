@@ -1,13 +1,17 @@
-"""Stores for the tests: a temporary folder and a real S3 server."""
+"""Stores for the tests, a temporary folder and a real S3 server; and how long they may take."""
 
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.s3_server import S3Server, start_s3_server
 from vae.store import Store, open_store
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # time fails no test
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
