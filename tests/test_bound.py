@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.small_models import SHAPE, colour_model, images_of, model_of, without_latents
+from tests.small_models import PIXELS, SHAPE, colour_model, images_of, model_of, without_latents
 from vae.bound import importance_bound
 from vae.densities import (
     bernoulli_log_prob,
@@ -115,6 +115,26 @@ def test_bound_is_the_mean_of_the_weights(network: Callable[[], VAE], scale: flo
     log_weights_KB = densities.px_KB + densities.pz_KB - densities.qz_KB
     expected_B = torch.logsumexp(log_weights_KB, dim=0) - math.log(20)
     torch.testing.assert_close(bound(model, x_BCHW, samples=20, block=8), expected_B)
+
+
+@pytest.mark.parametrize("bias", [-88.0, 88.0])
+def test_a_bias_beyond_the_types_exponents(bias: float) -> None:
+    """Where exp(b) or exp(m) alone would be 0, as a worker's denormals are, b + m is what counts."""
+    model = without_latents().float()
+    *_, output = model.decoder.children()
+    assert isinstance(output, nn.Linear)
+    with torch.no_grad():
+        list(model.decoder.parameters())[1].fill_(20.0)  # of the hidden layer: its tanh is 1
+        output.weight.fill_(-(bias + math.copysign(2, bias)) / output.in_features)
+        output.bias.fill_(bias)
+    ones_BCHW = torch.full((1, *SHAPE), float(bias < 0))
+    known = PIXELS * math.log(torch.sigmoid(torch.tensor(2.0)))
+    torch.set_flush_denormal(True)
+    try:
+        found_B = bound(model, ones_BCHW, samples=3, block=2)
+    finally:
+        torch.set_flush_denormal(False)
+    assert found_B.item() == pytest.approx(known, rel=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

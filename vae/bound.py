@@ -84,7 +84,7 @@ def pixels_log_prob(model: VAE, x_BP: Tensor) -> Callable[[Tensor], Tensor]:
     It decodes again where the quick density leaves its type's range.
     """
     *hidden, output = model.decoder.children()
-    if len(x_BP) == 1 and isinstance(output, nn.Linear):
+    if len(x_BP) == 1 and isinstance(output, nn.Linear) and is_a_factor(output.bias):
         quick = of_one_image(nn.Sequential(*hidden), output, x_BP)
     else:
         quick = of_images(model, x_BP)
@@ -96,6 +96,14 @@ def pixels_log_prob(model: VAE, x_BP: Tensor) -> Callable[[Tensor], Tensor]:
         return log_px_BK
 
     return log_prob
+
+
+def is_a_factor(bias_P: Tensor) -> bool:
+    """Whether exp(b + m) is exp(b) exp(m): neither becomes 0 or infinite where the sum matters.
+
+    A bias of half the exponent that the type has room for, 43 in float32, leaves the other half.
+    """
+    return bool(bias_P.abs().max() < -0.5 * math.log(torch.finfo(bias_P.dtype).tiny))
 
 
 def of_images(model: VAE, x_BP: Tensor) -> Callable[[Tensor], Tensor]:
