@@ -119,7 +119,7 @@ def test_bound_is_the_mean_of_the_weights(network: Callable[[], VAE], scale: flo
 
 @pytest.mark.parametrize("bias", [-88.0, 88.0])
 def test_a_bias_beyond_the_types_exponents(bias: float) -> None:
-    """Where exp(b) or exp(m) alone would be 0, as a worker's denormals are, b + m is what counts."""
+    """Where exp(b) or exp(m) is 0, as denormals are in a worker, b + m is what counts."""
     model = without_latents().float()
     *_, output = model.decoder.children()
     assert isinstance(output, nn.Linear)
