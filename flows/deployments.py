@@ -1,11 +1,11 @@
 """The deployments of prefect.yaml, served from this machine: no work pool, no second list."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect import serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import MissingFlowError, ScriptError
@@ -18,6 +18,7 @@ from prefect.utilities.templating import apply_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.server import check_answers
+from flows.service import serve_until_stopped
 from vae.errors import UserError, closest
 
 
@@ -47,8 +48,9 @@ class Project(BaseModel):
 def serve_deployments(file: Path) -> None:
     """Register every deployment of a prefect.yaml and run what is due, one run at a time.
 
-    Returns when it is stopped by SIGINT or SIGTERM; the schedules are paused from then on. Raises
-    UserError if the file can't be served, or there is no lasting server to register with.
+    Returns when it is stopped by SIGINT or SIGTERM; a run at work is cancelled then, and the
+    schedules are paused from then on. Raises UserError if the file can't be served, or there is no
+    lasting server to register with.
     """
     deployments = to_runner_deployments(file)
     if get_current_settings().api.url is None:
@@ -58,7 +60,7 @@ def serve_deployments(file: Path) -> None:
         )
     check_answers()
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "vae")  # the flow runs inherit it
-    serve(*deployments, limit=1)
+    asyncio.run(serve_until_stopped(deployments))
 
 
 def to_runner_deployments(file: Path) -> list[RunnerDeployment]:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.e2e.command import descendants, wait_for_end
 from tests.prefect_server import PrefectServer
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -30,6 +31,13 @@ def environment(prefect_server: PrefectServer, s3_uri: str, tmp_path: Path) -> d
     offline = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "VAE_STORE": s3_uri}
     impatient = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}  # seconds; ten is a person's pace
     return inherited | offline | impatient | prefect_server.env
+
+
+@pytest.fixture
+def api(prefect_server: PrefectServer) -> Iterator[httpx.Client]:
+    """What the server is asked through."""
+    with httpx.Client(base_url=prefect_server.url, trust_env=False, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture
@@ -64,20 +72,22 @@ def stop(process: "subprocess.Popen[bytes]") -> int:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(60)
+        return process.wait(120)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
 
 
 def test_runs_triggered_by_hand_and_by_schedule_publish(
-    prefect_server: PrefectServer,
+    api: httpx.Client,
     served: "subprocess.Popen[bytes]",
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """A deployed run by hand and a scheduled one each publish a version that pulls and verifies."""
-    api = httpx.Client(base_url=prefect_server.url, trust_env=False, timeout=30)
+    """A deployed run by hand and a scheduled one each publish a version that pulls and verifies.
+
+    The service then ends in the middle of a third: cancelled, and nothing stays behind.
+    """
     deployment = until(served, tmp_path, lambda: find_deployment(api))
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     assert deployment["global_concurrency_limit"]["limit"] == 1
@@ -85,9 +95,7 @@ def test_runs_triggered_by_hand_and_by_schedule_publish(
     command(environment, "prefect", "deployment", "run", "pipeline/nightly")
     runs = until(served, tmp_path, lambda: completed(api, 2))
     assert sorted(run["auto_scheduled"] for run in runs) == [False, True]
-    assert stop(served) == 0
-    assert find_deployment(api)["paused"], "nothing serves the schedule any more"
-    api.close()
+    stop_at_work(served, api, tmp_path)
 
     listed = command(environment, "vae", "list", "tiny").splitlines()
     assert len(listed) == 2
@@ -100,6 +108,20 @@ def test_runs_triggered_by_hand_and_by_schedule_publish(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def stop_at_work(served: "subprocess.Popen[bytes]", api: httpx.Client, logs: Path) -> None:
+    """End the service while a run is at work: nothing runs on, and the server knows it all."""
+    deployment = find_deployment(api)["id"]
+    api.post(f"/deployments/{deployment}/create_flow_run", json={}).raise_for_status()
+    [run] = until(served, logs, lambda: in_state(api, "RUNNING"))
+    processes = descendants(served.pid)
+    assert processes
+    assert stop(served) == 0
+    wait_for_end(processes)
+    assert run["id"] in [one["id"] for one in in_state(api, "CANCELLED")]
+    assert not in_state(api, "RUNNING")
+    assert find_deployment(api)["paused"], "nothing serves the schedule any more"
+
+
 def find_deployment(api: httpx.Client) -> Any:
     """The deployment as the server knows it, or None before it is registered."""
     answer = api.get("/deployments/name/pipeline/nightly")
@@ -108,11 +130,16 @@ def find_deployment(api: httpx.Client) -> Any:
 
 def completed(api: httpx.Client, count: int) -> Any:
     """The completed runs once there are that many, else None; a run that failed is an error."""
-    runs = api.post("/flow_runs/filter", json={}).raise_for_status().json()
-    failed = [run["state"] for run in runs if run["state_type"] in ("FAILED", "CRASHED")]
-    assert not failed
-    done = [run for run in runs if run["state_type"] == "COMPLETED"]
+    assert not in_state(api, "FAILED", "CRASHED")
+    done = in_state(api, "COMPLETED")
     return done if len(done) >= count else None
+
+
+def in_state(api: httpx.Client, *types: str) -> Any:
+    """The runs whose state is of one of these types."""
+    state = {"type": {"any_": types}}
+    answer = api.post("/flow_runs/filter", json={"flow_runs": {"state": state}})
+    return answer.raise_for_status().json()
 
 
 def until(process: "subprocess.Popen[bytes]", logs: Path, ask: Callable[[], Any]) -> Any:
