@@ -229,6 +229,7 @@ def test_a_broken_record_in_the_store_is_named(
     [
         ({"validation": 0}, "validation: 0 images, must be at least 1"),
         ({"limit": -1}, "limit: -1"),
+        ({"limit": 1}, "limit: 1"),
         ({"binarize_seed": -1}, "binarize_seed: -1"),
         ({"binarize": "static"}, "dynamic"),
     ],

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from vae.judge import gathered, started
+from vae.cluster import Resources, Workers
+from vae.judge import gathered, one_slot, started
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,10 +18,12 @@ def session() -> Iterator[None]:
     ray.shutdown()
 
 
-def test_jobs_share_a_process() -> None:
-    """One after the other they run in one process, where PyTorch and CUDA are there already."""
+@pytest.mark.parametrize(("gpus", "processes"), [(1, 1), (2, 3)])
+def test_jobs_share_a_process_if_there_is_one_gpu(gpus: int, processes: int) -> None:
+    """One after the other, where CUDA has begun already; it can't begin again on a second GPU."""
+    slot = one_slot(Resources(cpus=1, gpus=gpus, workers=Workers()))
     pids = set()
     for _ in range(3):
-        (pid,), _spans = gathered([started(os.getpid, num_cpus=1, num_gpus=1)])
+        (pid,), _spans = gathered([started(os.getpid, **slot)])
         pids.add(pid)
-    assert len(pids) == 1
+    assert len(pids) == processes

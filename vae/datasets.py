@@ -47,8 +47,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.validation < 1:
             raise ValueError(f"validation: {self.validation} images, must be at least 1")
-        if self.limit < 0:
-            raise ValueError(f"limit: {self.limit} images, must be at least 1, or 0 for all")
+        if self.limit < 0 or self.limit == 1:  # the pictures need two, to go from one to the other
+            raise ValueError(f"limit: {self.limit} images, must be at least 2, or 0 for all")
         if self.binarize not in ("dynamic", "none"):
             raise ValueError(f"binarize: '{self.binarize}', allowed: dynamic, none")
         if self.binarize_seed < 0:

@@ -102,8 +102,13 @@ def begun_bounds(
 
 
 def one_slot(resources: Resources) -> dict[str, int]:
-    """What a job takes of the cluster."""
-    return {"num_cpus": 1, "num_gpus": int(resources.use_gpu)}
+    """What a job takes of the cluster, and how many of them a process does; 0 is any number.
+
+    Ray would end it after one that has a GPU, and most take less time than a new process with
+    PyTorch and a CUDA context. But of several GPUs the next job may be given another one, which a
+    process that has used CUDA can't see.
+    """
+    return {"num_cpus": 1, "num_gpus": int(resources.use_gpu), "max_calls": int(resources.gpus > 1)}
 
 
 def labelled(ref: DatasetRef, store: Store, split: str) -> Labelled:
@@ -119,13 +124,9 @@ def shards(n_images: int, slots: int) -> list[range]:
     return [range(shard, n_chunks, n_shards) for shard in range(n_shards)]
 
 
-def started(work: Callable[..., Any], *arguments: Any, **resources: int) -> Any:
-    """The promise of (what `work` returns, its span), computed somewhere on the cluster.
-
-    By a process that goes on to the next job: Ray would end it after one that has a GPU, and most
-    jobs take less time than a new process with PyTorch and a CUDA context.
-    """
-    return ray.remote(max_calls=0, **resources)(timed).remote(work, *arguments)
+def started(work: Callable[..., Any], *arguments: Any, **options: int) -> Any:
+    """The promise of (what `work` returns, its span), computed somewhere on the cluster."""
+    return ray.remote(**options)(timed).remote(work, *arguments)
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, Span]:

@@ -5,16 +5,22 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def medians(contenders: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
+def medians(
+    contenders: Mapping[str, Callable[[], object]],
+    repeats: int = 5,
+    wait: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
     """Median seconds of each contender over `repeats` rounds; a round runs each of them once.
 
-    One round more goes first, untimed, to fill caches and allocators.
+    One round more goes first, untimed, to fill caches and allocators. `wait` ends each turn, and
+    returns once a device has done what the contender has left to it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(repeats + 1):
         for name, work in contenders.items():
             began = time.perf_counter()
             work()
+            wait()
             if turn:
                 seconds[name].append(time.perf_counter() - began)
     return {name: statistics.median(taken) for name, taken in seconds.items()}

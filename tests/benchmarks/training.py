@@ -34,7 +34,7 @@ SHAPE = (1, 28, 28)
 def engine_epoch(
     kind: str, precision: str, images_NCHW: Tensor, batch_size: int
 ) -> Callable[[], None]:
-    """One epoch of the engine, as a function to time; it ends when the device has finished."""
+    """One epoch of the engine, as a function to time."""
     config = TrainConfig(batch_size=batch_size, precision=precision)  # type: ignore[arg-type]
     model = build_model(NETWORKS[kind], SHAPE, torch.full(SHAPE, 0.13))
     state = new_state(model, config, images_NCHW.device)
@@ -54,7 +54,7 @@ def engine_epoch(
 def floor_epoch(
     kind: str, precision: str, images_NCHW: Tensor, batch_size: int
 ) -> Callable[[], None]:
-    """The floors of as many steps as an epoch of the images has; it ends as `engine_epoch` does."""
+    """The floors of as many steps as an epoch of the images has."""
     model = build_model(NETWORKS[kind], SHAPE).to(images_NCHW.device)
     step = floor.step_of(model, batch_size, PRECISIONS[precision])
     steps = -(-len(images_NCHW) // batch_size)
@@ -62,8 +62,6 @@ def floor_epoch(
     def epoch() -> None:
         for _ in range(steps):
             step()
-        if images_NCHW.is_cuda:
-            torch.cuda.synchronize()
 
     return epoch
 
@@ -81,9 +79,10 @@ def compare(kind: str, batch_size: int, n_images: int, device: torch.device) -> 
     for precision in PRECISIONS:
         for name, make in (("floor", floor_epoch), ("engine", engine_epoch)):
             contenders[f"{name} {precision}"] = make(kind, precision, images_NCHW, batch_size)
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     seconds = {
         name: s * EPOCH / (n_images if name == "common loop" else n_more)
-        for name, s in medians(contenders).items()
+        for name, s in medians(contenders, wait=wait).items()
     }
     rows: list[list[object]] = []
     for name, s in seconds.items():
