@@ -53,7 +53,7 @@ def serve_deployments(file: Path) -> None:
     lasting server to register with.
     """
     deployments = to_runner_deployments(file)
-    if get_current_settings().api.url is None:
+    if not get_current_settings().api.url:
         raise UserError(
             "PREFECT_API_URL is not set, schedules need a lasting server: run `prefect server "
             "start` and set PREFECT_API_URL=http://127.0.0.1:4200/api"
@@ -98,7 +98,7 @@ def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
         raise UserError(f"{where}: entrypoint '{entry.entrypoint}' is no flow") from None
     check_parameters(where, flow, entry.parameters)
     try:
-        return RunnerDeployment.from_entrypoint(
+        deployment = RunnerDeployment.from_entrypoint(
             entry.entrypoint,
             name=entry.name,
             schedules=entry.schedules,
@@ -111,6 +111,9 @@ def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
         )
     except ValidationError as error:  # a time zone that is none
         raise UserError(f"{where}: {error.errors(include_url=False)[0]['msg']}") from None
+    # Said, not left out, so that a pool that it was deployed to before does not keep it.
+    deployment.work_pool_name = deployment.work_queue_name = None
+    return deployment
 
 
 def check_parameters(where: str, flow: Flow[..., Any], given: dict[str, Any]) -> None:

@@ -42,7 +42,8 @@ def run_here(
     check_local(Workers.parse(workers))
     opened = open_store(store)
     known = run_id is not None and experiment is None and not settings
-    config = None if known else load_experiment(experiment or DEFAULT, overrides)
+    chosen = DEFAULT if experiment is None else experiment
+    config = None if known else load_experiment(chosen, overrides)
     opened.check_writable()
     if run_id is None:
         run_id = new_run_id(config.name if config else DEFAULT)
@@ -52,7 +53,7 @@ def run_here(
     show_progress()
     logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
     parameters = {
-        "experiment": None if known else experiment or DEFAULT,
+        "experiment": None if known else chosen,
         "overrides": overrides,
         "store": opened.uri,
         "run_id": run.run_id,

@@ -29,7 +29,7 @@ def launched() -> Server | None:
     It ends with this process, however that ends.
     """
     settings = get_current_settings()
-    if settings.api.url is not None or not settings.server.ephemeral.enabled:
+    if settings.api.url or not settings.server.ephemeral.enabled:
         return None
     server = subprocess.Popen(
         [sys.executable, "-m", __name__],
@@ -59,10 +59,13 @@ def reached(server: Server | None) -> Iterator[None]:
 
 
 def check_answers() -> None:
-    """Raise UserError if the server that the settings name does not answer."""
+    """Raise UserError if the settings name no server, or one that does not answer."""
     url = get_current_settings().api.url
-    if url is None:
-        return
+    if not url:
+        raise UserError(
+            "PREFECT_API_URL is not set, and PREFECT_SERVER_EPHEMERAL_ENABLED forbids to start a "
+            "server: set one of them"
+        )
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:

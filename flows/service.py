@@ -4,10 +4,15 @@ import asyncio
 import signal
 from typing import Self
 
+from prefect.client.orchestration import get_client
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 
+from vae.errors import UserError
+
 STOPS = (signal.SIGINT, signal.SIGTERM)
+STOP_S = 75.0  # service managers wait 90 s before they kill
 
 
 class Service(Runner):
@@ -33,18 +38,60 @@ class Service(Runner):
     async def end_when_asked(self) -> None:
         """Cancel the run at work, here and on the server; then `start` pauses and returns."""
         await self.asked.wait()
+        poller = self._scheduled_run_poller
+        poller.stopping = True
+        while poller._submitting_flow_run_ids:  # one that is being started has no process yet
+            await self.cancel_all()
+            await asyncio.sleep(0.1)
         await self.astop()
+
+    async def cancel_all(self) -> None:
+        """Cancel the runs at work, but for one that has ended and whose process has not yet."""
+        for flow_run_id in self._process_manager.flow_run_ids():
+            run = await self._client.read_flow_run(flow_run_id)
+            if run.state is None or not run.state.is_final():
+                await self._cancellation_manager.cancel(run, "The service was stopped.")
+
+    async def kill_all(self) -> None:
+        """End the processes of the runs at work, whatever the server says."""
+        for flow_run_id in self._process_manager.flow_run_ids():
+            await self._process_manager.kill(flow_run_id, force=True)
 
 
 async def serve_until_stopped(deployments: list[RunnerDeployment]) -> None:
     """Register the deployments and run what is due, one run at a time, until SIGINT or SIGTERM.
 
-    By then the run at work is cancelled and the schedules are paused.
+    By then the run at work is cancelled and the schedules are paused. Raises UserError if that took
+    longer than STOP_S, as it does when the server no longer answers.
     """
     service, loop = Service(), asyncio.get_running_loop()
     for number in STOPS:
         loop.add_signal_handler(number, service.handle_sigterm)
     for deployment in deployments:
+        await drop_other_schedules(deployment)
         await service.aadd_deployment(deployment)
         print(f"serving {deployment.full_name}", flush=True)
-    await service.start()
+    serving = asyncio.create_task(service.start())
+    asked = asyncio.create_task(service.asked.wait())
+    await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving}, timeout=STOP_S)
+    if not serving.done():
+        await service.kill_all()
+        raise UserError(
+            "stopped, but Prefect's server does not answer: for it the schedules are still active, "
+            "and a run that was at work goes on"
+        )
+    await serving
+
+
+async def drop_other_schedules(deployment: RunnerDeployment) -> None:
+    """Delete the schedules that the server has and the file has not: registering keeps them."""
+    listed = {schedule.slug for schedule in deployment.schedules or [] if schedule.slug}
+    async with get_client() as client:
+        try:
+            known = await client.read_deployment_by_name(deployment.full_name)
+        except ObjectNotFound:
+            return
+        for schedule in known.schedules:
+            if schedule.slug not in listed:
+                await client.delete_deployment_schedule(known.id, schedule.id)

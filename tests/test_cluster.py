@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.cluster import CPU_WORKERS, Resources, Workers, interruptible
+from vae.cluster import CPU_WORKERS, Resources, Workers, interruptible, resources_of_session
 from vae.errors import UserError
 
 
@@ -71,6 +71,18 @@ def test_a_cluster_too_small_for_auto() -> None:
     with pytest.raises(UserError, match=r"workers is 2, but the cluster has 1 CPUs .* at most 1"):
         Resources(1, 0, Workers()).check()
     assert Resources(1, 0, Workers(1, 1)).check().num_workers == 1
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:99999", "no.invalid:1", "nonsense"])
+def test_no_cluster_at_an_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is leaving already is told at the first attempt, in one line."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    leaving = threading.Event()
+    leaving.set()
+    with pytest.raises(UserError) as refused:
+        resources_of_session(Workers(), leaving)
+    assert f"no Ray cluster at RAY_ADDRESS={address}: " in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_what_work_returns_and_raises() -> None:

@@ -107,7 +107,7 @@ def sample(
     model: Model,
     out: Out,
     n: Annotated[int, typer.Option(min=1, max=10_000, help="How many images.")] = 64,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Draw images from a pulled model's prior."""
     from vae import figures

@@ -4,6 +4,7 @@ import contextvars
 import logging
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from vae.errors import UserError
+from vae.errors import UserError, one_line
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
 JOINING_S = 60.0  # how long nodes that are not there yet are waited for
@@ -122,6 +123,8 @@ def resources_of_session(workers: Workers, leaving: threading.Event) -> Resource
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
+    if address:
+        wait_for(address, leaving)
     local = {"num_cpus": local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(
@@ -130,7 +133,7 @@ def resources_of_session(workers: Workers, leaving: threading.Event) -> Resource
             logging_level=logging.ERROR,
             **({} if address else local),
         )
-    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+    except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
     # A cluster that was just started has nodes still joining; a local session has but this one.
@@ -140,6 +143,25 @@ def resources_of_session(workers: Workers, leaving: threading.Event) -> Resource
         resources = Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), workers)
         if resources.fewest <= resources.slots or time.monotonic() > deadline or leaving.wait(1):
             return resources.check()
+
+
+def wait_for(address: str, leaving: threading.Event) -> None:
+    """Until something listens at a HOST:PORT, for JOINING_S: Ray itself would try for 14 minutes.
+
+    Raises UserError if nothing does by then, or once the session is `leaving`.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" in address or not port.isdecimal():
+        return  # Ray knows other forms of address, and what to say of the wrong ones
+    deadline = time.monotonic() + JOINING_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except (OSError, OverflowError) as error:  # a port above 65535
+            if time.monotonic() > deadline or leaving.wait(1):
+                reason = one_line(error)
+                raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
 
 
 def interruptible(work: Callable[[], T]) -> T:

@@ -88,8 +88,8 @@ def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
     """Raise UserError for a network that can't take the images: Ray would try each worker again."""
     try:
         first_model(experiment, torch.zeros((1, *dataset.shape), dtype=torch.uint8))
-    except ValueError as error:
-        raise UserError(f"model: {error}") from None
+    except (ValueError, OverflowError, RuntimeError) as error:  # sizes that memory can't hold
+        raise UserError(f"model: {str(error).splitlines()[0]}") from None
 
 
 def trainer_of(settings: dict[str, Any], resources: Resources, storage: str) -> TorchTrainer:

@@ -41,7 +41,19 @@ def api(prefect_server: PrefectServer) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def served(environment: dict[str, str], tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def deployed_before(api: httpx.Client) -> None:
+    """The same deployment as `prefect deploy` left it: in a work pool, on another schedule."""
+    post(api, "/work_pools/", name="default", type="process")
+    flow = post(api, "/flows/", name="pipeline")["id"]
+    schedule = {"schedule": {"cron": "0 2 * * *"}, "slug": "gone"}
+    pool, schedules = {"work_pool_name": "default"}, {"schedules": [schedule]}
+    post(api, "/deployments/", name="nightly", flow_id=flow, **pool, **schedules)
+
+
+@pytest.fixture
+def served(
+    deployed_before: None, environment: dict[str, str], tmp_path: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
     """`vae serve` with one deployment, `pipeline/nightly`, on a schedule that is due soon."""
     file = write_deployment(tmp_path, environment["VAE_STORE"])
     with (tmp_path / "serve.log").open("wb") as log:
@@ -88,10 +100,13 @@ def test_runs_triggered_by_hand_and_by_schedule_publish(
 
     The service then ends in the middle of a third: cancelled, and nothing stays behind.
     """
-    deployment = until(served, tmp_path, lambda: find_deployment(api))
+    log = tmp_path / "serve.log"
+    until(served, tmp_path, lambda: "serving pipeline/nightly" in log.read_text())
+    deployment = find_deployment(api)
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     assert deployment["global_concurrency_limit"]["limit"] == 1
     assert deployment["work_pool_name"] is None
+    assert [schedule["slug"] for schedule in deployment["schedules"]] == [None]
     command(environment, "prefect", "deployment", "run", "pipeline/nightly")
     runs = until(served, tmp_path, lambda: completed(api, 2))
     assert sorted(run["auto_scheduled"] for run in runs) == [False, True]
@@ -111,7 +126,7 @@ def test_runs_triggered_by_hand_and_by_schedule_publish(
 def stop_at_work(served: "subprocess.Popen[bytes]", api: httpx.Client, logs: Path) -> None:
     """End the service while a run is at work: nothing runs on, and the server knows it all."""
     deployment = find_deployment(api)["id"]
-    api.post(f"/deployments/{deployment}/create_flow_run", json={}).raise_for_status()
+    post(api, f"/deployments/{deployment}/create_flow_run")
     [run] = until(served, logs, lambda: in_state(api, "RUNNING"))
     processes = descendants(served.pid)
     assert processes
@@ -123,9 +138,8 @@ def stop_at_work(served: "subprocess.Popen[bytes]", api: httpx.Client, logs: Pat
 
 
 def find_deployment(api: httpx.Client) -> Any:
-    """The deployment as the server knows it, or None before it is registered."""
-    answer = api.get("/deployments/name/pipeline/nightly")
-    return None if answer.status_code == 404 else answer.raise_for_status().json()
+    """The deployment as the server knows it."""
+    return api.get("/deployments/name/pipeline/nightly").raise_for_status().json()
 
 
 def completed(api: httpx.Client, count: int) -> Any:
@@ -137,9 +151,12 @@ def completed(api: httpx.Client, count: int) -> Any:
 
 def in_state(api: httpx.Client, *types: str) -> Any:
     """The runs whose state is of one of these types."""
-    state = {"type": {"any_": types}}
-    answer = api.post("/flow_runs/filter", json={"flow_runs": {"state": state}})
-    return answer.raise_for_status().json()
+    return post(api, "/flow_runs/filter", flow_runs={"state": {"type": {"any_": types}}})
+
+
+def post(api: httpx.Client, path: str, **content: object) -> Any:
+    """What the server answers to a request that it can't refuse."""
+    return api.post(path, json=content).raise_for_status().json()
 
 
 def until(process: "subprocess.Popen[bytes]", logs: Path, ask: Callable[[], Any]) -> Any:
