@@ -17,6 +17,7 @@ from vae.batches import Shard
 from vae.checkpoint import History
 from vae.cpu import set_up_cpu
 from vae.datasets import DatasetRef, load
+from vae.errors import UserError
 from vae.experiment import from_dict
 from vae.fit import Fit, data_parallel
 from vae.models import VAE
@@ -40,6 +41,9 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         return {"history": Worker(settings).run()}
     except DivergedError as error:
         return {"diverged": str(error)}
+    except UserError as error:
+        log.warning("%s", error)  # Ray starts the workers again before it says why
+        raise
 
 
 class Warnings(logging.Handler):

@@ -24,7 +24,7 @@ class Store(Protocol):
     """What both stores offer; keys are relative POSIX paths, see `check_key`.
 
     A key is an object or a folder of objects, never both. Instances may be shared by threads,
-    survive a fork and can be pickled.
+    survive a fork and can be pickled. Writing raises UserError where a disk has no room for it.
     """
 
     uri: str

@@ -16,6 +16,7 @@ from vae.errors import UserError
 from vae.store import LOCKS, TEMPORARY, Conflict, check_key
 
 STALE_AFTER_S = 24 * 3600.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LocalStore:
@@ -50,7 +51,7 @@ class LocalStore:
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        with temporary_beside(path) as temporary:
+        with self._beside(path) as temporary:
             _write_synced(temporary, data)
             # Under the lock, so that no unconditional write falls between the comparison and the
             # rename of a concurrent `replace`.
@@ -60,7 +61,7 @@ class LocalStore:
 
     def create(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        with temporary_beside(path) as temporary:
+        with self._beside(path) as temporary:
             _write_synced(temporary, data)
             os.link(temporary, path)
         _sync_folder(path.parent)
@@ -72,7 +73,7 @@ class LocalStore:
             except FileExistsError as error:
                 raise Conflict(f"{self.uri}/{key} was created meanwhile") from error
         path = self._path(key)
-        with temporary_beside(path) as temporary:
+        with self._beside(path) as temporary:
             _write_synced(temporary, data)
             with self._locked(key):
                 if not self.exists(key) or _token(self.read(key)) != token:
@@ -122,6 +123,17 @@ class LocalStore:
             return self._path(key).open("rb")
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(errno.ENOENT, "no such object", f"{self.uri}/{key}") from error
+
+    @contextmanager
+    def _beside(self, path: Path) -> Iterator[Path]:
+        """`temporary_beside` an object; no room for it is for the user to mend."""
+        try:
+            with temporary_beside(path) as temporary:
+                yield temporary
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise UserError(f"store {self.uri}: {error.strerror}, make room and go on") from error
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
