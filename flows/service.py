@@ -85,7 +85,10 @@ async def serve_until_stopped(deployments: list[RunnerDeployment]) -> None:
 
 
 async def drop_other_schedules(deployment: RunnerDeployment) -> None:
-    """Delete the schedules that the server has and the file has not: registering keeps them."""
+    """Delete the schedules that the server has and the file has not: registering keeps them.
+
+    Those without a slug can't be told apart, and are made anew by registering.
+    """
     listed = {schedule.slug for schedule in deployment.schedules or [] if schedule.slug}
     async with get_client() as client:
         try:

@@ -25,6 +25,9 @@ def test_a_network_that_can_not_take_the_images() -> None:
     check_model(experiment, DIGITS)
     with pytest.raises(UserError, match="model: images are 30x28, ConvVAE needs multiples of 4"):
         check_model(experiment, replace(DIGITS, shape=(1, 30, 28)))
+    too_large = load_experiment("mnist", {"model.latent_dim": 10**12})
+    with pytest.raises(UserError, match=r"model: .* allocate memory: you tried"):
+        check_model(too_large, DIGITS)
 
 
 @given(st.text("abé %#?+&=~.-_", min_size=1).filter(lambda text: text.strip(".")))

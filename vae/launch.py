@@ -88,7 +88,11 @@ def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
     """Raise UserError for a network that can't take the images: Ray would try each worker again."""
     try:
         first_model(experiment, torch.zeros((1, *dataset.shape), dtype=torch.uint8))
-    except (ValueError, OverflowError, RuntimeError) as error:  # sizes that memory can't hold
+    except ValueError as error:
+        raise UserError(f"model: {error}") from None
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # PyTorch has no class of its own for this
+            raise
         raise UserError(f"model: {str(error).splitlines()[0]}") from None
 
 
