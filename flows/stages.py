@@ -15,7 +15,7 @@ from vae.errors import UserError
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import first_model
 from vae.judge import judge, validation_bound
-from vae.models import VAE
+from vae.models.networks import VAE
 from vae.publication import publish_run
 from vae.registry import METRIC
 from vae.runs import Result

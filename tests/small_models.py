@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vae.models import VAE, ModelConfig, build_model
+from vae.models.networks import VAE, ModelConfig, build_model
 
 SHAPE = (1, 4, 4)
 PIXELS = 16

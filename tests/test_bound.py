@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.small_models import PIXELS, SHAPE, colour_model, images_of, model_of, without_latents
-from vae.bound import importance_bound
-from vae.densities import (
+from vae.evaluate import elbo_sums
+from vae.models.densities import (
     bernoulli_log_prob,
     gaussian_kl,
     likelier,
     margins_log_prob_,
     standard_normal_log_prob,
 )
-from vae.evaluate import elbo_sums
-from vae.models import VAE
+from vae.models.importance_bound import importance_bound
+from vae.models.networks import VAE
 
 
 def bound(model: VAE, x_BCHW: Tensor, samples: int, block: int = 20_000, seed: int = 0) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae import figures
 from vae.errors import UserError
-from vae.models import VAE, ModelConfig, build_model
+from vae.models.networks import VAE, ModelConfig, build_model
 
 GAP = 3  # pixels between tiles
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)

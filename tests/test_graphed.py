@@ -12,8 +12,8 @@ from torch import Tensor
 from tests.devices import DEVICES, needs_cuda
 from vae.batches import Batch, BatchPlan, Shard
 from vae.graphed import GraphedStep, captured
-from vae.models import VAE, ModelConfig, build_model
-from vae.objectives import ObjectiveConfig
+from vae.models.networks import VAE, ModelConfig, build_model
+from vae.models.objectives import ObjectiveConfig
 from vae.train import (
     DivergedError,
     Step,

@@ -19,7 +19,7 @@ from vae.experiment import Experiment
 from vae.features import FORMAT, Classifier, Kept, to_bytes
 from vae.fit import evaluation_images
 from vae.judge import judge, validation_bound
-from vae.models import VAE, ModelConfig, build_model
+from vae.models.networks import VAE, ModelConfig, build_model
 from vae.store import Store, open_store
 from vae.store.local import LocalStore
 

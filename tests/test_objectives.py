@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vae.densities import Densities, bernoulli_log_prob
-from vae.models import ModelConfig, build_model
-from vae.objectives import ObjectiveConfig, dreg_loss, elbo_loss, iwae_loss, loss_of
+from vae.models.densities import Densities, bernoulli_log_prob
+from vae.models.networks import ModelConfig, build_model
+from vae.models.objectives import ObjectiveConfig, dreg_loss, elbo_loss, iwae_loss, loss_of
 
 LATENTS = 3
 

@@ -15,7 +15,7 @@ import torch
 from vae import figures
 from vae.datasets import DatasetRef
 from vae.experiment import Experiment
-from vae.models import ModelConfig, build_model
+from vae.models.networks import ModelConfig, build_model
 from vae.report import headlines, render, time_row
 from vae.runs import Run
 from vae.store import open_store

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from vae import checkpoint
 from vae.errors import UserError
-from vae.models import ModelConfig, build_model
+from vae.models.networks import ModelConfig, build_model
 
 SHAPE = (1, 4, 4)
 CONFIGS = [

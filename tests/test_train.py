@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae.batches import Batch, BatchPlan, Shard
-from vae.models import ModelConfig, build_model
-from vae.objectives import ObjectiveConfig
+from vae.models.networks import ModelConfig, build_model
+from vae.models.objectives import ObjectiveConfig
 from vae.train import (
     DivergedError,
     TrainConfig,

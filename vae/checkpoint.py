@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vae.errors import UserError
-from vae.models import VAE, ModelConfig, build_model
+from vae.models.networks import VAE, ModelConfig, build_model
 from vae.store import Store
 from vae.train import TrainState
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from vae.batches import seed_of
-from vae.bound import block_latents, importance_bound
-from vae.densities import bernoulli_log_prob, gaussian_kl
-from vae.models import VAE
+from vae.models.densities import bernoulli_log_prob, gaussian_kl
+from vae.models.importance_bound import block_latents, importance_bound
+from vae.models.networks import VAE
 
 CHUNK_IMAGES = 250
 VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that runs on a dataset compare

@@ -16,8 +16,8 @@ from vae.datasets import DataConfig
 from vae.errors import UserError, closest
 from vae.evaluate import EvaluationConfig
 from vae.manifest import PLAIN_NAME
-from vae.models import ModelConfig
-from vae.objectives import ObjectiveConfig
+from vae.models.networks import ModelConfig
+from vae.models.objectives import ObjectiveConfig
 from vae.train import TrainConfig
 
 Value = str | int | float | bool | list[int] | dict[str, Any]

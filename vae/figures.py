@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vae.errors import UserError
-from vae.models import VAE
+from vae.models.networks import VAE
 from vae.probe import posterior_means
 
 if TYPE_CHECKING:

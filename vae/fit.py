@@ -15,7 +15,7 @@ from vae.batches import BatchPlan, Shard, binarized
 from vae.evaluate import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
 from vae.experiment import Experiment
 from vae.graphed import step_on
-from vae.models import VAE, build_model
+from vae.models.networks import VAE, build_model
 from vae.train import Forward, new_state, train_epoch
 
 Row = dict[str, float]  # the metrics of one epoch

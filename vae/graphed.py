@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vae.batches import Batch, Shard
-from vae.objectives import ObjectiveConfig
+from vae.models.objectives import ObjectiveConfig
 from vae.train import (
     Forward,
     Step,

@@ -31,7 +31,7 @@ from vae.experiment import Experiment
 from vae.features import FORMAT, Classifier, Kept, accuracy, features, from_bytes, to_bytes, trained
 from vae.fit import evaluation_images
 from vae.frechet import Gaussian, distance, fitted
-from vae.models import VAE
+from vae.models.networks import VAE
 from vae.probe import posterior_means, probe_accuracy
 from vae.store import Store
 from vae.timing import Span

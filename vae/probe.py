@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.models import VAE
+from vae.models.networks import VAE
 
 L2 = 1e-4  # on the weights of standardised latents, beside the mean negative log-likelihood
 MAX_ITERATIONS = 200

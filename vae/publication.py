@@ -16,7 +16,7 @@ from vae.datasets import DataConfig, DatasetRef, load
 from vae.errors import UserError
 from vae.experiment import Experiment
 from vae.formats import Split
-from vae.models import VAE
+from vae.models.networks import VAE
 from vae.registry import METRIC, promote, publish
 from vae.report import render
 from vae.runs import Result, Run

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae.checkpoint import load_model
 from vae.errors import UserError
-from vae.models import VAE
+from vae.models.networks import VAE
 from vae.registry import verify
 
 

@@ -20,7 +20,7 @@ from vae.datasets import DatasetRef, load
 from vae.errors import UserError
 from vae.experiment import from_dict
 from vae.fit import Fit, data_parallel
-from vae.models import VAE
+from vae.models.networks import VAE
 from vae.store import open_store
 from vae.train import DivergedError, emulated
 

@@ -16,8 +16,8 @@ from tests.distributed import spawned
 from vae.batches import BatchPlan, Shard
 from vae.cpu import set_up_cpu
 from vae.fit import data_parallel
-from vae.models import ModelConfig, build_model
-from vae.objectives import ObjectiveConfig
+from vae.models.networks import ModelConfig, build_model
+from vae.models.objectives import ObjectiveConfig
 from vae.train import TrainConfig, average, new_state, train_step
 
 WORLDS, BATCHES, STEPS = (1, 2, 4), (128, 512, 2048), 60

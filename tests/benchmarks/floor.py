@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vae.graphed import WARM_UP_STEPS, captured
-from vae.models import VAE, FoldedConvTranspose2d
+from vae.models.networks import VAE, FoldedConvTranspose2d
 
 Product = Callable[[], object]
 

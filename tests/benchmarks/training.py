@@ -16,8 +16,8 @@ from tests.benchmarks.table import lines, medians
 from vae.batches import BatchPlan, Shard
 from vae.cpu import set_up_cpu
 from vae.graphed import step_on
-from vae.models import ModelConfig, build_model
-from vae.objectives import ObjectiveConfig
+from vae.models.networks import ModelConfig, build_model
+from vae.models.objectives import ObjectiveConfig
 from vae.train import TrainConfig, new_state, train_epoch
 
 NETWORKS = {

@@ -1,6 +1,6 @@
 """The importance-weighted bound: a decoder in blocks, and a density of few passes over its logits.
 
-Beside the shape suffixes of `vae.models`, P are the pixels of an image, C * H * W, and F what a
+Beside the shape suffixes of `vae.models.networks`, P are the pixels of an image, C * H * W, and F what a
 decoder's output layer sees.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vae.densities import bernoulli_log_prob, likelier, margins_log_prob_
-from vae.models import VAE
+from vae.models.densities import bernoulli_log_prob, likelier, margins_log_prob_
+from vae.models.networks import VAE
 
 CPU_BLOCK_BYTES = 2**21  # logits decoded at once, for each thread: its core's second-level cache
 DEVICE_BLOCK_BYTES = 2**25  # enough for a GPU; features of convolutions take many times as much

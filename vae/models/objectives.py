@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vae.densities import Densities, gaussian_log_prob
+from vae.models.densities import Densities, gaussian_log_prob
 
 
 @dataclass(frozen=True, kw_only=True)

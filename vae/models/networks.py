@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import fold
 
-from vae.densities import Densities, at_least_float32, bernoulli_log_prob
 from vae.errors import closest
+from vae.models.densities import Densities, at_least_float32, bernoulli_log_prob
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
