@@ -10,7 +10,7 @@ from flows.session import Session
 from tuning.results import best_trial
 from tuning.search import search
 from vae import checkpoint, launch
-from vae.datasets import DatasetRef, prepare
+from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import first_model

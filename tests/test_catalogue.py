@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vae.catalogue import DATASETS
-from vae.datasets import (
+from vae.data.catalogue import DATASETS
+from vae.data.datasets import (
     DataConfig,
     load,
     prepare,

@@ -13,17 +13,17 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tests.idx_files import idx_files, numbers
-from vae.catalogue import DatasetSpec
-from vae.datasets import (
+from vae.data.catalogue import DatasetSpec
+from vae.data.datasets import (
     ChecksumError,
     DataConfig,
     DatasetRef,
     load,
     prepare_from,
 )
+from vae.data.formats import parse_idx
+from vae.data.sources import operator_mirror, sha256
 from vae.errors import UserError
-from vae.formats import parse_idx
-from vae.sources import operator_mirror, sha256
 from vae.store import Store, open_store
 
 VALIDATION = 20
@@ -144,8 +144,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from vae.catalogue import DatasetSpec, Parsed
-from vae.datasets import DataConfig, Split, load, prepare_from
+from vae.data.catalogue import DatasetSpec, Parsed
+from vae.data.datasets import DataConfig, Split, load, prepare_from
 from vae.store import open_store
 
 class Dying:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.idx_files import idx_files
+from vae.data.formats import Parsed, parse_cifar10, parse_idx, parse_npy
 from vae.errors import UserError
-from vae.formats import Parsed, parse_cifar10, parse_idx, parse_npy
 
 
 @given(st.binary(max_size=64), st.sampled_from(sorted(idx_files())))

@@ -12,7 +12,7 @@ import torch
 from torchvision.io import write_png
 
 from vae.cluster import Resources, Workers, joined
-from vae.datasets import DataConfig, DatasetRef, load, prepare
+from vae.data.datasets import DataConfig, DatasetRef, load, prepare
 from vae.errors import UserError
 from vae.evaluate import VALIDATION_SAMPLES, EvaluationConfig, chunks, likelihood_sums
 from vae.experiment import Experiment

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from vae.datasets import DatasetRef
+from vae.data.datasets import DatasetRef
 from vae.errors import UserError, brief
 from vae.experiment import load_experiment
 from vae.launch import check_model, first_failure, uri_for_ray

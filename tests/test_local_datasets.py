@@ -9,13 +9,13 @@ import torch
 from torchvision.io import encode_jpeg, write_jpeg, write_png
 
 from tests.idx_files import numbered, numbers
-from vae.datasets import (
+from vae.data.datasets import (
     DataConfig,
     load,
     prepare,
 )
+from vae.data.formats import parse_images
 from vae.errors import UserError
-from vae.formats import parse_images
 from vae.store import Store, open_store
 
 SPLITS = ("train", "val", "test")

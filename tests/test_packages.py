@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vae.packages import Package, debian_package, npm_package
-from vae.sources import (
+from vae.data.packages import Package, debian_package, npm_package
+from vae.data.sources import (
     SourceError,
     Unreachable,
 )

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vae.datasets import DataConfig
+from vae.data.datasets import DataConfig
 from vae.errors import UserError
 from vae.publication import check_finite, compared_by
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vae import figures
-from vae.datasets import DatasetRef
+from vae.data.datasets import DatasetRef
 from vae.experiment import Experiment
 from vae.models.networks import ModelConfig, build_model
 from vae.report import headlines, render, time_row

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.http_server import FileServer, served_files
-from vae.errors import UserError
-from vae.sources import (
+from vae.data.sources import (
     Mirror,
     SourceError,
     Unreachable,
@@ -20,6 +19,7 @@ from vae.sources import (
     sha256,
     torchvision_mirrors,
 )
+from vae.errors import UserError
 from vae.store import open_store
 
 CONTENT = bytes(range(256)) * 8
@@ -80,7 +80,7 @@ def test_what_one_source_lacks_the_next_gives(
     found = fetch("made-up", DIGESTS, [Mirror(http.url), second], cache)
     assert found == {"images": CONTENT, "labels": b"labels"}
     assert [record.getMessage() for record in caplog.records] == [f"{http.url}: labels: not found"]
-    assert {record.name for record in caplog.records} == {"vae.datasets"}
+    assert {record.name for record in caplog.records} == {"vae.data.datasets"}
 
 
 def test_a_wrong_hash_is_refused_by_name_and_hash(
@@ -238,7 +238,7 @@ def test_success_is_logged_with_its_source(
 ) -> None:
     """At level INFO the log says where each file came from."""
     mirror = folder(tmp_path / "m", images=CONTENT, labels=b"labels")
-    with caplog.at_level(logging.INFO, logger="vae.datasets"):
+    with caplog.at_level(logging.INFO, logger="vae.data.datasets"):
         fetch("made-up", DIGESTS, [mirror], cache)
     assert [record.getMessage() for record in caplog.records] == [
         f"images from {mirror.url}",

@@ -27,7 +27,7 @@ from tuning.results import Trial
 from tuning.space import domains
 from vae.cluster import Resources, interruptible
 from vae.cpu import set_up_cpu
-from vae.datasets import DatasetRef, load
+from vae.data.datasets import DatasetRef, load
 from vae.errors import brief
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.fit import Fit, Row

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from vae.datasets import DataConfig
+from vae.data.datasets import DataConfig
 from vae.errors import UserError, closest
 from vae.evaluate import EvaluationConfig
 from vae.manifest import PLAIN_NAME

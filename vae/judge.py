@@ -24,7 +24,7 @@ from torch import Tensor
 from vae.batches import seed_of
 from vae.cluster import Resources, interruptible
 from vae.cpu import set_up_cpu
-from vae.datasets import DatasetRef, load
+from vae.data.datasets import DatasetRef, load
 from vae.errors import UserError
 from vae.evaluate import VALIDATION_SAMPLES, EvaluationConfig, Sums, chunks, likelihood_sums
 from vae.experiment import Experiment

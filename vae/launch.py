@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vae.checkpoint import History
 from vae.cluster import Resources, interruptible
-from vae.datasets import DatasetRef
+from vae.data.datasets import DatasetRef
 from vae.errors import UserError, brief
 from vae.experiment import Experiment
 from vae.fit import first_model

@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 
 from vae import figures
 from vae.checkpoint import save_model
-from vae.datasets import DataConfig, DatasetRef, load
+from vae.data.datasets import DataConfig, DatasetRef, load
+from vae.data.formats import Split
 from vae.errors import UserError
 from vae.experiment import Experiment
-from vae.formats import Split
 from vae.models.networks import VAE
 from vae.registry import METRIC, promote, publish
 from vae.report import render

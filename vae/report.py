@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from vae import plots
-from vae.datasets import DatasetRef
+from vae.data.datasets import DatasetRef
 from vae.evaluate import VALIDATION_SAMPLES
 from vae.experiment import Experiment
 from vae.registry import package_versions

@@ -16,7 +16,7 @@ from vae import checkpoint
 from vae.batches import Shard
 from vae.checkpoint import History
 from vae.cpu import set_up_cpu
-from vae.datasets import DatasetRef, load
+from vae.data.datasets import DatasetRef, load
 from vae.errors import UserError
 from vae.experiment import from_dict
 from vae.fit import Fit, data_parallel

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from tests.benchmarks.table import lines
 from vae.cpu import set_up_cpu
-from vae.datasets import load, prepare
+from vae.data.datasets import load, prepare
 from vae.experiment import Overrides, load_experiment
 from vae.fit import Fit, evaluation_images
 from vae.models.importance_bound import block_latents, importance_bound

@@ -20,7 +20,7 @@ from tests.e2e.command import Started, descendants, named, vae, wait_for_end
 from vae import checkpoint
 from vae.batches import Shard
 from vae.checkpoint import saved
-from vae.datasets import DatasetRef, load
+from vae.data.datasets import DatasetRef, load
 from vae.fit import Fit, data_parallel
 from vae.runs import open_run
 from vae.store import Store, open_store

@@ -11,7 +11,7 @@ import torch
 from flows.session import Session
 from flows.stages import trained_model
 from vae import checkpoint
-from vae.datasets import load, prepare
+from vae.data.datasets import load, prepare
 from vae.errors import UserError
 from vae.experiment import Value, load_experiment
 from vae.fit import Fit

@@ -14,7 +14,7 @@ from tests.e2e.command import descendants, named
 from tuning.results import best_trial
 from tuning.search import search
 from vae.cluster import Resources, Workers, joined
-from vae.datasets import prepare
+from vae.data.datasets import prepare
 from vae.errors import UserError
 from vae.experiment import Value, load_experiment
 from vae.runs import Run

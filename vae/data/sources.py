@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from vae.errors import UserError, one_line
 
-log = logging.getLogger("vae.datasets")
+log = logging.getLogger("vae.data.datasets")
 
 _CONNECT_S = 2.5  # name lookup, TCP and TLS together, so two dead mirrors cost at most 5 s
 _STALL_S = 5.0

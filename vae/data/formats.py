@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vae.data.packages import read_tar
+from vae.data.sources import BAD_ARCHIVE
 from vae.errors import UserError, one_line
-from vae.packages import read_tar
-from vae.sources import BAD_ARCHIVE
 
 CHANNELS = (1, 3)
 FEWEST_IMAGES = 14

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vae.catalogue import DATASETS, DatasetSpec
+from vae.data.catalogue import DATASETS, DatasetSpec
+from vae.data.formats import Parsed, Split, local_files, parse_images, parse_npy
+from vae.data.sources import cache_folder, fetch, sha256
 from vae.errors import UserError, closest
-from vae.formats import Parsed, Split, local_files, parse_images, parse_npy
-from vae.sources import cache_folder, fetch, sha256
 from vae.store import Store
 
 FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused

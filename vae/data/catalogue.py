@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vae.formats import (
+from vae.data.formats import (
     CIFAR10_ARCHIVE,
     TEST_IMAGES,
     TEST_LABELS,
@@ -13,8 +13,8 @@ from vae.formats import (
     parse_cifar10,
     parse_idx,
 )
-from vae.packages import debian_package, npm_package
-from vae.sources import Source, operator_mirror, torchvision_mirrors
+from vae.data.packages import debian_package, npm_package
+from vae.data.sources import Source, operator_mirror, torchvision_mirrors
 
 
 @dataclass(frozen=True, kw_only=True)

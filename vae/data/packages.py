@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from vae.data.sources import BAD_ARCHIVE, SourceError, Unreachable, gunzip, log
 from vae.errors import one_line
-from vae.sources import BAD_ARCHIVE, SourceError, Unreachable, gunzip, log
 
 _COMMAND_S = 180.0
 
