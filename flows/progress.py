@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.session import Session
 from vae import launch
-from vae.evaluate import VALIDATION_SAMPLES
+from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.registry import METRIC
 from vae.tracking import TrackedRun
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.small_models import PIXELS, SHAPE, colour_model, images_of, model_of, without_latents
-from vae.evaluate import elbo_sums
+from vae.evaluation.bounds import elbo_sums
 from vae.models.densities import (
     bernoulli_log_prob,
     gaussian_kl,

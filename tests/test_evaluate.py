@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from tests.small_models import PIXELS, SHAPE, images_of, model_of, without_latents
-from vae.evaluate import CHUNK_IMAGES, EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
+from vae.evaluation.bounds import (
+    CHUNK_IMAGES,
+    EvaluationConfig,
+    Sums,
+    chunks,
+    elbo_sums,
+    likelihood_sums,
+)
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])

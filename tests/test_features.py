@@ -9,9 +9,17 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from vae.features import FEATURES, Classifier, Kept, accuracy, features, from_bytes, to_bytes
-from vae.features import trained as train
-from vae.frechet import distance, fitted
+from vae.evaluation.classifier import (
+    FEATURES,
+    Classifier,
+    Kept,
+    accuracy,
+    features,
+    from_bytes,
+    to_bytes,
+)
+from vae.evaluation.classifier import trained as train
+from vae.evaluation.frechet import distance, fitted
 
 SHAPE, CLASSES = (1, 8, 8), 3
 DATASET = "ab" * 32

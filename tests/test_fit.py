@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.distributed import spawned
 from vae import checkpoint
 from vae.batches import Shard
-from vae.evaluate import CHUNK_IMAGES
+from vae.evaluation.bounds import CHUNK_IMAGES
 from vae.experiment import Experiment, from_dict
 from vae.fit import Fit, Row, data_parallel, evaluation_images
 from vae.store import open_store

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.frechet import Gaussian, distance, fitted, root
+from vae.evaluation.frechet import Gaussian, distance, fitted, root
 
 D = 8
 

@@ -14,9 +14,9 @@ from torchvision.io import write_png
 from vae.cluster import Resources, Workers, joined
 from vae.data.datasets import DataConfig, DatasetRef, load, prepare
 from vae.errors import UserError
-from vae.evaluate import VALIDATION_SAMPLES, EvaluationConfig, chunks, likelihood_sums
+from vae.evaluation.bounds import VALIDATION_SAMPLES, EvaluationConfig, chunks, likelihood_sums
+from vae.evaluation.classifier import FORMAT, Classifier, Kept, to_bytes
 from vae.experiment import Experiment
-from vae.features import FORMAT, Classifier, Kept, to_bytes
 from vae.fit import evaluation_images
 from vae.judge import judge, validation_bound
 from vae.models.networks import VAE, ModelConfig, build_model

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vae.evaluation.probe import L2, fit_probe, posterior_means, probe_accuracy
 from vae.models.networks import ModelConfig, build_model
-from vae.probe import L2, fit_probe, posterior_means, probe_accuracy
 
 CLASSES, D = 4, 5
 

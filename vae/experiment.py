@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vae.data.datasets import DataConfig
 from vae.errors import UserError, closest
-from vae.evaluate import EvaluationConfig
+from vae.evaluation.bounds import EvaluationConfig
 from vae.manifest import PLAIN_NAME
 from vae.models.networks import ModelConfig
 from vae.models.objectives import ObjectiveConfig

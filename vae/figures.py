@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from vae.errors import UserError
+from vae.evaluation.probe import posterior_means
 from vae.models.networks import VAE
-from vae.probe import posterior_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

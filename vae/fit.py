@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.batches import BatchPlan, Shard, binarized
-from vae.evaluate import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
+from vae.evaluation.bounds import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
 from vae.experiment import Experiment
 from vae.graphed import step_on
 from vae.models.networks import VAE, build_model

@@ -26,13 +26,28 @@ from vae.cluster import Resources, interruptible
 from vae.cpu import set_up_cpu
 from vae.data.datasets import DatasetRef, load
 from vae.errors import UserError
-from vae.evaluate import VALIDATION_SAMPLES, EvaluationConfig, Sums, chunks, likelihood_sums
+from vae.evaluation.bounds import (
+    VALIDATION_SAMPLES,
+    EvaluationConfig,
+    Sums,
+    chunks,
+    likelihood_sums,
+)
+from vae.evaluation.classifier import (
+    FORMAT,
+    Classifier,
+    Kept,
+    accuracy,
+    features,
+    from_bytes,
+    to_bytes,
+    trained,
+)
+from vae.evaluation.frechet import Gaussian, distance, fitted
+from vae.evaluation.probe import posterior_means, probe_accuracy
 from vae.experiment import Experiment
-from vae.features import FORMAT, Classifier, Kept, accuracy, features, from_bytes, to_bytes, trained
 from vae.fit import evaluation_images
-from vae.frechet import Gaussian, distance, fitted
 from vae.models.networks import VAE
-from vae.probe import posterior_means, probe_accuracy
 from vae.store import Store
 from vae.timing import Span
 
@@ -151,7 +166,7 @@ def begun_classifier(ref: DatasetRef, store: Store, train: Any, test: Any) -> li
     """The job that makes the dataset's classifier, if one is needed and the store has none."""
     if ref.classes < 2 or store.exists(classifier_key(ref)):
         return []
-    # One CPU whatever the cluster has: see vae.features.
+    # One CPU whatever the cluster has: see vae.evaluation.classifier.
     return [started(made_classifier, train, test, ref, num_cpus=1)]
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from vae import plots
 from vae.data.datasets import DatasetRef
-from vae.evaluate import VALIDATION_SAMPLES
+from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.experiment import Experiment
 from vae.registry import package_versions
 from vae.runs import Result, Run

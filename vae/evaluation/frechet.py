@@ -1,6 +1,6 @@
 """How far apart two sets of images are: the Fréchet distance of Gaussians fitted to features.
 
-Heusel et al. 2017, arXiv:1706.08500, with the features of `vae.features` in place of Inception's,
+Heusel et al. 2017, arXiv:1706.08500, with the features of `vae.evaluation.classifier` in place of Inception's,
 so values compare between models of one dataset and not with published ones.
 """
 
