@@ -9,17 +9,18 @@ from flows.progress import FitProgress, TrialProgress, quality_line, settings_li
 from flows.session import Session
 from tuning.results import best_trial
 from tuning.search import search
-from vae import checkpoint, launch
+from vae import launch
 from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError
 from vae.experiment import Experiment, from_dict, with_overrides
-from vae.fit import first_model
 from vae.judge import judge, validation_bound
 from vae.models.networks import VAE
 from vae.publication import publish_run
 from vae.registry import METRIC
 from vae.runs import Result
 from vae.timing import Span
+from vae.training import checkpoints
+from vae.training.fit import first_model
 
 log = logging.getLogger("vae.pipeline")
 Work = tuple[Result, list[Span]]
@@ -68,7 +69,7 @@ def train(session: Session) -> Result:
         bound, bound_spans = validation_bound(
             model_of(session, history), experiment, ref, session.run.store, resources
         )
-        best = checkpoint.best_epoch(history)
+        best = checkpoints.best_epoch(history)
         told.done(best, bound)
         return {"history": history, "best_epoch": best, METRIC: bound}, spans + bound_spans
 
@@ -136,14 +137,14 @@ def trained_model(session: Session) -> VAE:
     return model_of(session, session.needed("train")["history"])
 
 
-def model_of(session: Session, history: checkpoint.History) -> VAE:
+def model_of(session: Session, history: checkpoints.History) -> VAE:
     """The model of the best epoch, from the run's checkpoints. Raises UserError."""
     run, experiment = session.run, winner(session)
-    content = checkpoint.best(run.store, f"{run.prefix}/checkpoints", history)
+    content = checkpoints.best(run.store, f"{run.prefix}/checkpoints", history)
     if content is None:
         raise UserError(
             f"the checkpoint of the best epoch of run '{run.run_id}', "
-            f"{checkpoint.best_epoch(history)}, is missing or corrupt: begin a new run"
+            f"{checkpoints.best_epoch(history)}, is missing or corrupt: begin a new run"
         )
     shape = dataset(session).shape
     model = first_model(experiment, torch.zeros((1, *shape), dtype=torch.uint8))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.devices import DEVICES
-from vae.batches import Batch, BatchPlan, Shard, binarized, permutation, seed_of
+from vae.training.batches import Batch, BatchPlan, Shard, binarized, permutation, seed_of
 
 LEVELS = (0, 1, 64, 128, 254, 255)
 

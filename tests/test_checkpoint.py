@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae import checkpoint
-from vae.checkpoint import History
 from vae.experiment import from_dict
-from vae.fit import Fit
 from vae.store import Store, open_store
+from vae.training import checkpoints
+from vae.training.checkpoints import History
+from vae.training.fit import Fit
 
 PREFIX = "runs/a/checkpoints"
 SHAPE = (1, 4, 4)
@@ -54,11 +54,11 @@ def save_epochs(store: Store, n: int) -> None:
     fit = fit_of()
     for epoch in range(1, n + 1):
         fit.state.epoch = epoch
-        checkpoint.save(store, PREFIX, fit.state, rows_of(*range(epoch)))
+        checkpoints.save(store, PREFIX, fit.state, rows_of(*range(epoch)))
 
 
 def epochs_in(store: Store) -> list[int]:
-    return [found.epoch for found in checkpoint.saved(store, PREFIX)]
+    return [found.epoch for found in checkpoints.saved(store, PREFIX)]
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
@@ -67,10 +67,10 @@ def test_resumed_equals_uninterrupted(folder: Store, ema_decay: float) -> None:
     whole, first, second = (fit_of(ema_decay=ema_decay) for _ in range(3))
     train(whole, 4)
     history = train(first, 2)
-    checkpoint.save(folder, PREFIX, first.state, history)
-    content = checkpoint.latest(folder, PREFIX)
+    checkpoints.save(folder, PREFIX, first.state, history)
+    content = checkpoints.latest(folder, PREFIX)
     assert content is not None
-    assert checkpoint.restore(second.state, content) == history
+    assert checkpoints.restore(second.state, content) == history
     train(second, 2)
     assert (second.state.epoch, second.state.step) == (whole.state.epoch, whole.state.step)
     for ours, theirs in zip(tensors(second), tensors(whole), strict=True):
@@ -83,11 +83,11 @@ def test_adam_keeps_its_own_options(folder: Store) -> None:
     train(written, 1)
     (options,) = written.state.optimizer.param_groups
     options |= {"capturable": True, "lr": torch.tensor(0.5)}
-    checkpoint.save(folder, PREFIX, written.state, rows_of(1.0))
+    checkpoints.save(folder, PREFIX, written.state, rows_of(1.0))
     (before,) = (dict(group) for group in resumed.state.optimizer.param_groups)
-    content = checkpoint.latest(folder, PREFIX)
+    content = checkpoints.latest(folder, PREFIX)
     assert content is not None
-    checkpoint.restore(resumed.state, content)
+    checkpoints.restore(resumed.state, content)
     (after,) = resumed.state.optimizer.param_groups
     assert (after["capturable"], after["lr"]) == (before["capturable"], before["lr"])
     for ours, theirs in zip(tensors(resumed), tensors(written), strict=True):
@@ -98,13 +98,13 @@ def test_adam_keeps_its_own_options(folder: Store) -> None:
 def test_a_damaged_checkpoint(damage: str, folder: Store, caplog: pytest.LogCaptureFixture) -> None:
     """The newest checkpoint's bytes are wrong: one warning names it, the one before is taken."""
     save_epochs(folder, 3)
-    newest = checkpoint.saved(folder, PREFIX)[0]
+    newest = checkpoints.saved(folder, PREFIX)[0]
     data = folder.read(newest.key)
     middle = len(data) // 2
     flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
     folder.put(newest.key, {"torn": data[:middle], "flipped": flipped, "empty": b""}[damage])
     with caplog.at_level(logging.WARNING):
-        content = checkpoint.latest(folder, PREFIX)
+        content = checkpoints.latest(folder, PREFIX)
     assert content is not None
     assert content["epoch"] == 2
     (record,) = caplog.records
@@ -113,14 +113,14 @@ def test_a_damaged_checkpoint(damage: str, folder: Store, caplog: pytest.LogCapt
 
 def test_nothing_to_resume(folder: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Without a whole checkpoint there is none, and other objects are not mistaken for one."""
-    assert checkpoint.latest(folder, PREFIX) is None
-    assert checkpoint.best(folder, PREFIX, rows_of(1)) is None
+    assert checkpoints.latest(folder, PREFIX) is None
+    assert checkpoints.best(folder, PREFIX, rows_of(1)) is None
     folder.put(f"{PREFIX}/epoch-00001-abc.pt", b"x")
     folder.put(f"{PREFIX}/epoch-00001-{'0' * 64}.pt.tmp", b"x")
-    assert checkpoint.latest(folder, PREFIX) is None
+    assert checkpoints.latest(folder, PREFIX) is None
     assert not caplog.records
     folder.put(f"{PREFIX}/epoch-00001-{'0' * 64}.pt", b"x")
-    assert checkpoint.latest(folder, PREFIX) is None
+    assert checkpoints.latest(folder, PREFIX) is None
     assert len(caplog.records) == 1
 
 
@@ -128,8 +128,8 @@ def test_the_best_epoch(folder: Store) -> None:
     """The lowest bound decides, the first of equals; its checkpoint is found among the others."""
     save_epochs(folder, 4)
     history = rows_of(math.nan, 1.0, 1.0, 2.0)
-    assert checkpoint.best_epoch(history) == 2
-    content = checkpoint.best(folder, PREFIX, history)
+    assert checkpoints.best_epoch(history) == 2
+    content = checkpoints.best(folder, PREFIX, history)
     assert content is not None
     assert content["epoch"] == 2
 
@@ -141,7 +141,7 @@ def test_prune(folder: Store, bounds: tuple[float, ...], kept: list[int]) -> Non
     """The best, the latest and the one before it stay; pruning again changes nothing."""
     save_epochs(folder, 5)
     for _ in range(2):
-        checkpoint.prune(folder, PREFIX, rows_of(*bounds))
+        checkpoints.prune(folder, PREFIX, rows_of(*bounds))
         assert epochs_in(folder) == kept
 
 
@@ -149,12 +149,12 @@ def test_prune_after_an_epoch_was_trained_again(folder: Store) -> None:
     """Two checkpoints of the latest epoch do not cost the one before it."""
     save_epochs(folder, 4)
     folder.put(f"{PREFIX}/epoch-00004-{'f' * 64}.pt", b"rotten")
-    checkpoint.prune(folder, PREFIX, rows_of(1, 2, 3, 4))
+    checkpoints.prune(folder, PREFIX, rows_of(1, 2, 3, 4))
     assert epochs_in(folder) == [4, 4, 3, 1]
 
 
 def test_prune_leaves_what_it_knows_nothing_of(folder: Store) -> None:
     """Epochs that another process is ahead by are its own to judge."""
     save_epochs(folder, 6)
-    checkpoint.prune(folder, PREFIX, rows_of(1, 2, 3, 4))
+    checkpoints.prune(folder, PREFIX, rows_of(1, 2, 3, 4))
     assert epochs_in(folder) == [6, 5, 4, 3, 1]

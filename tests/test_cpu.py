@@ -11,7 +11,7 @@ SIZE_MB, TENSORS = 4, 20
 FREE_TENSORS = f"""
 import sys
 import torch
-from vae.cpu import keep_freed_memory
+from vae.training.cpu import keep_freed_memory
 
 def resident_mb():
     with open("/proc/self/status") as status:
@@ -29,7 +29,7 @@ PRODUCTS_BELOW_NORMAL = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 import torch
-from vae.cpu import set_up_cpu
+from vae.training.cpu import set_up_cpu
 
 def nonzero():
     if "set up" in sys.argv:

@@ -9,13 +9,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tests.distributed import spawned
-from vae import checkpoint
-from vae.batches import Shard
 from vae.evaluation.bounds import CHUNK_IMAGES
 from vae.experiment import Experiment, from_dict
-from vae.fit import Fit, Row, data_parallel, evaluation_images
 from vae.store import open_store
-from vae.train import DivergedError, train_step
+from vae.training import checkpoints
+from vae.training.batches import Shard
+from vae.training.fit import Fit, Row, data_parallel, evaluation_images
+from vae.training.step import DivergedError, train_step
 
 SHAPE = (1, 4, 4)
 CPU = torch.device("cpu")
@@ -93,10 +93,10 @@ def stopping(rank: int, world: int) -> list[dict[str, Tensor]]:
     row, _ = stopped.epoch(data_parallel(stopped.state.model, CPU), lambda step: None)
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder)
-        checkpoint.save(store, "checkpoints", stopped.state, [row])
-        content = checkpoint.latest(store, "checkpoints")
+        checkpoints.save(store, "checkpoints", stopped.state, [row])
+        content = checkpoints.latest(store, "checkpoints")
     assert content
-    checkpoint.restore(resumed.state, content)
+    checkpoints.restore(resumed.state, content)
     resumed.epoch(data_parallel(resumed.state.model, CPU), lambda step: None)
     return [fit.state.model.state_dict() for fit in (straight, resumed)]
 

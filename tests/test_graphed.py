@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from tests.devices import DEVICES, needs_cuda
-from vae.batches import Batch, BatchPlan, Shard
-from vae.graphed import GraphedStep, captured
 from vae.models.networks import VAE, ModelConfig, build_model
 from vae.models.objectives import ObjectiveConfig
-from vae.train import (
+from vae.training.batches import Batch, BatchPlan, Shard
+from vae.training.cuda_graph import GraphedStep, captured
+from vae.training.step import (
     DivergedError,
     Step,
     TrainConfig,

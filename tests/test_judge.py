@@ -17,11 +17,11 @@ from vae.errors import UserError
 from vae.evaluation.bounds import VALIDATION_SAMPLES, EvaluationConfig, chunks, likelihood_sums
 from vae.evaluation.classifier import FORMAT, Classifier, Kept, to_bytes
 from vae.experiment import Experiment
-from vae.fit import evaluation_images
 from vae.judge import judge, validation_bound
 from vae.models.networks import VAE, ModelConfig, build_model
 from vae.store import Store, open_store
 from vae.store.local import LocalStore
+from vae.training.fit import evaluation_images
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning"

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.batches import Batch, BatchPlan, Shard
 from vae.models.networks import ModelConfig, build_model
 from vae.models.objectives import ObjectiveConfig
-from vae.train import (
+from vae.training.batches import Batch, BatchPlan, Shard
+from vae.training.step import (
     DivergedError,
     TrainConfig,
     TrainState,

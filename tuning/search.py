@@ -26,12 +26,12 @@ from ray.tune.search.optuna import OptunaSearch
 from tuning.results import Trial
 from tuning.space import domains
 from vae.cluster import Resources, interruptible
-from vae.cpu import set_up_cpu
 from vae.data.datasets import DatasetRef, load
 from vae.errors import brief
 from vae.experiment import Experiment, from_dict, with_overrides
-from vae.fit import Fit, Row
 from vae.runs import Result, Run, create_json, read_json
+from vae.training.cpu import set_up_cpu
+from vae.training.fit import Fit, Row
 
 METRIC = "best_loss"
 Images = NDArray[Any]

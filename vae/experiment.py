@@ -18,7 +18,7 @@ from vae.evaluation.bounds import EvaluationConfig
 from vae.manifest import PLAIN_NAME
 from vae.models.networks import ModelConfig
 from vae.models.objectives import ObjectiveConfig
-from vae.train import TrainConfig
+from vae.training.step import TrainConfig
 
 Value = str | int | float | bool | list[int] | dict[str, Any]
 # A trial may not vary what is shared by all, nor what makes their losses no longer comparable; its

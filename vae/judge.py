@@ -21,9 +21,7 @@ import ray
 import torch
 from torch import Tensor
 
-from vae.batches import seed_of
 from vae.cluster import Resources, interruptible
-from vae.cpu import set_up_cpu
 from vae.data.datasets import DatasetRef, load
 from vae.errors import UserError
 from vae.evaluation.bounds import (
@@ -46,10 +44,12 @@ from vae.evaluation.classifier import (
 from vae.evaluation.frechet import Gaussian, distance, fitted
 from vae.evaluation.probe import posterior_means, probe_accuracy
 from vae.experiment import Experiment
-from vae.fit import evaluation_images
 from vae.models.networks import VAE
 from vae.store import Store
 from vae.timing import Span
+from vae.training.batches import seed_of
+from vae.training.cpu import set_up_cpu
+from vae.training.fit import evaluation_images
 
 log = logging.getLogger("vae.judge")
 Labelled = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], labels int64 [N]

@@ -15,15 +15,15 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vae.checkpoint import History
 from vae.cluster import Resources, interruptible
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, brief
 from vae.experiment import Experiment
-from vae.fit import first_model
 from vae.runs import Run
 from vae.store import Store
-from vae.train import DivergedError
+from vae.training.checkpoints import History
+from vae.training.fit import first_model
+from vae.training.step import DivergedError
 from vae.worker import train_worker
 
 log = logging.getLogger("vae.launch")

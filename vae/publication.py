@@ -11,7 +11,6 @@ import torch
 from safetensors.numpy import save_file
 
 from vae import figures
-from vae.checkpoint import save_model
 from vae.data.datasets import DataConfig, DatasetRef, load
 from vae.data.formats import Split
 from vae.errors import UserError
@@ -20,6 +19,7 @@ from vae.models.networks import VAE
 from vae.registry import METRIC, promote, publish
 from vae.report import render
 from vae.runs import Result, Run
+from vae.training.checkpoints import save_model
 
 EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset
 

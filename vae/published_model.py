@@ -6,10 +6,10 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vae.checkpoint import load_model
 from vae.errors import UserError
 from vae.models.networks import VAE
 from vae.registry import verify
+from vae.training.checkpoints import load_model
 
 
 @dataclass(frozen=True)

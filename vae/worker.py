@@ -12,17 +12,17 @@ from ray.util.queue import Queue
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from vae import checkpoint
-from vae.batches import Shard
-from vae.checkpoint import History
-from vae.cpu import set_up_cpu
 from vae.data.datasets import DatasetRef, load
 from vae.errors import UserError
 from vae.experiment import from_dict
-from vae.fit import Fit, data_parallel
 from vae.models.networks import VAE
 from vae.store import open_store
-from vae.train import DivergedError, emulated
+from vae.training import checkpoints
+from vae.training.batches import Shard
+from vae.training.checkpoints import History
+from vae.training.cpu import set_up_cpu
+from vae.training.fit import Fit, data_parallel
+from vae.training.step import DivergedError, emulated
 
 log = logging.getLogger("vae.worker")
 HEARTBEAT_S = 10.0  # between progress events inside an epoch
@@ -88,19 +88,19 @@ class Worker:
             row, losses = self.fit.epoch(forward, self.heartbeat)
             history = [*history, row]
             if self.shard.rank == 0:
-                checkpoint.save(self.store, self.prefix, state, history)
-                checkpoint.prune(self.store, self.prefix, history)
+                checkpoints.save(self.store, self.prefix, state, history)
+                checkpoints.prune(self.store, self.prefix, history)
                 self.events.put({"row": row, "losses": losses.tolist()})
         return history
 
     def resume(self) -> History:
         """Continue from the newest whole checkpoint, the same one on every rank. Collective."""
-        content = [checkpoint.latest(self.store, self.prefix) if self.shard.rank == 0 else None]
+        content = [checkpoints.latest(self.store, self.prefix) if self.shard.rank == 0 else None]
         if self.shard.world > 1:
             dist.broadcast_object_list(content, device=self.device)
         if content[0] is None:
             return []
-        history = checkpoint.restore(self.fit.state, content[0])
+        history = checkpoints.restore(self.fit.state, content[0])
         if self.shard.rank == 0:
             self.events.put({"resumed": self.fit.state.epoch, "history": history})
         return history

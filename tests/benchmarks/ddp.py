@@ -13,12 +13,12 @@ import torch.distributed as dist
 
 from tests.benchmarks.table import lines
 from tests.distributed import spawned
-from vae.batches import BatchPlan, Shard
-from vae.cpu import set_up_cpu
-from vae.fit import data_parallel
 from vae.models.networks import ModelConfig, build_model
 from vae.models.objectives import ObjectiveConfig
-from vae.train import TrainConfig, average, new_state, train_step
+from vae.training.batches import BatchPlan, Shard
+from vae.training.cpu import set_up_cpu
+from vae.training.fit import data_parallel
+from vae.training.step import TrainConfig, average, new_state, train_step
 
 WORLDS, BATCHES, STEPS = (1, 2, 4), (128, 512, 2048), 60
 SHAPE = (1, 28, 28)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vae.graphed import WARM_UP_STEPS, captured
 from vae.models.networks import VAE, FoldedConvTranspose2d
+from vae.training.cuda_graph import WARM_UP_STEPS, captured
 
 Product = Callable[[], object]
 

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.benchmarks.table import lines
-from vae.cpu import set_up_cpu
 from vae.data.datasets import load, prepare
 from vae.experiment import Overrides, load_experiment
-from vae.fit import Fit, evaluation_images
 from vae.models.importance_bound import block_latents, importance_bound
 from vae.models.networks import VAE
 from vae.store import open_store
+from vae.training.cpu import set_up_cpu
+from vae.training.fit import Fit, evaluation_images
 
 SAMPLES = 5000  # K
 SETTINGS: Overrides = {

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from tests.benchmarks import common_loop, floor
 from tests.benchmarks.table import lines, medians
-from vae.batches import BatchPlan, Shard
-from vae.cpu import set_up_cpu
-from vae.graphed import step_on
 from vae.models.networks import ModelConfig, build_model
 from vae.models.objectives import ObjectiveConfig
-from vae.train import TrainConfig, new_state, train_epoch
+from vae.training.batches import BatchPlan, Shard
+from vae.training.cpu import set_up_cpu
+from vae.training.cuda_graph import step_on
+from vae.training.step import TrainConfig, new_state, train_epoch
 
 NETWORKS = {
     "ImprovedVAE": ModelConfig(kind="ImprovedVAE", hidden=(400,), latent_dim=20, activation="relu"),

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from tests.distributed import spawned
 from tests.e2e.command import Started, descendants, named, vae, wait_for_end
-from vae import checkpoint
-from vae.batches import Shard
-from vae.checkpoint import saved
 from vae.data.datasets import DatasetRef, load
-from vae.fit import Fit, data_parallel
 from vae.runs import open_run
 from vae.store import Store, open_store
+from vae.training import checkpoints
+from vae.training.batches import Shard
+from vae.training.checkpoints import saved
+from vae.training.fit import Fit, data_parallel
 
 EPOCHS = 36
 CHECKPOINTS = "runs/killed/checkpoints"
@@ -74,7 +74,7 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     torch.testing.assert_close(ended, straight[-1], rtol=1e-8, atol=1e-10)
 
 
-def kill_a_worker_then_all(training: Started, store: Store) -> checkpoint.Saved:
+def kill_a_worker_then_all(training: Started, store: Store) -> checkpoints.Saved:
     """SIGKILL one worker, and once the others go on, at any moment, everything; what was saved."""
     training.until(lambda: saved(store, CHECKPOINTS))
     workers = of_name("ray::RayTrainWorker", descendants(training.process.pid))
@@ -146,7 +146,7 @@ def weights_in(content: dict[str, Any]) -> Weights:
 
 def newest_content(store: Store) -> dict[str, Any]:
     """What the newest checkpoint holds."""
-    content = checkpoint.latest(store, CHECKPOINTS)
+    content = checkpoints.latest(store, CHECKPOINTS)
     assert content
     return content
 

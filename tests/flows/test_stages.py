@@ -10,14 +10,14 @@ import torch
 
 from flows.session import Session
 from flows.stages import trained_model
-from vae import checkpoint
 from vae.data.datasets import load, prepare
 from vae.errors import UserError
 from vae.experiment import Value, load_experiment
-from vae.fit import Fit
 from vae.runs import open_run
 from vae.store import open_store
 from vae.tracking import Tracker
+from vae.training import checkpoints
+from vae.training.fit import Fit
 
 
 def test_the_averaged_weights_are_judged(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_the_averaged_weights_are_judged(tmp_path: Path) -> None:
     images = torch.from_numpy(load(ref, run.store, "train").images)
     fit = Fit(experiment, images, images, torch.device("cpu"))
     row, _ = fit.epoch(fit.state.model, lambda step: None)
-    checkpoint.save(run.store, f"{run.prefix}/checkpoints", fit.state, [row])
+    checkpoints.save(run.store, f"{run.prefix}/checkpoints", fit.state, [row])
     run.record("data", {"dataset": ref.to_json()})
     run.record("search", {"overrides": {}, "trials": []})
     run.record("train", {"history": [row]})

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae.batches import seed_of
 from vae.models.densities import bernoulli_log_prob, gaussian_kl
 from vae.models.importance_bound import block_latents, importance_bound
 from vae.models.networks import VAE
+from vae.training.batches import seed_of
 
 CHUNK_IMAGES = 250
 VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that runs on a dataset compare

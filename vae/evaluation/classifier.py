@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.batches import permutation, seed_of
+from vae.training.batches import permutation, seed_of
 
 FORMAT = 1  # raise it with anything that changes the features, so that old ones are not reused
 FEATURES = 64

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from vae.batches import BatchPlan, Shard, binarized
 from vae.evaluation.bounds import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
 from vae.experiment import Experiment
-from vae.graphed import step_on
 from vae.models.networks import VAE, build_model
-from vae.train import Forward, new_state, train_epoch
+from vae.training.batches import BatchPlan, Shard, binarized
+from vae.training.cuda_graph import step_on
+from vae.training.step import Forward, new_state, train_epoch
 
 Row = dict[str, float]  # the metrics of one epoch
 

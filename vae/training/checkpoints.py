@@ -22,9 +22,9 @@ from safetensors.torch import load_file, save_file
 from vae.errors import UserError
 from vae.models.networks import VAE, ModelConfig, build_model
 from vae.store import Store
-from vae.train import TrainState
+from vae.training.step import TrainState
 
-log = logging.getLogger("vae.checkpoint")
+log = logging.getLogger("vae.training.checkpoints")
 NAME = re.compile(r"epoch-(?P<epoch>\d{5,})-(?P<sha256>[0-9a-f]{64})\.pt")
 History = list[dict[str, float]]  # one row of metrics per finished epoch
 

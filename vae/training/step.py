@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from vae.batches import Batch, Shard
 from vae.errors import UserError
 from vae.models.densities import Densities
 from vae.models.networks import VAE
 from vae.models.objectives import ObjectiveConfig, loss_of
+from vae.training.batches import Batch, Shard
 
 Forward = Callable[[Tensor, Tensor], Densities]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vae.batches import Batch, Shard
 from vae.models.objectives import ObjectiveConfig
-from vae.train import (
+from vae.training.batches import Batch, Shard
+from vae.training.step import (
     Forward,
     Step,
     TrainConfig,
