@@ -7,7 +7,7 @@ from typing import Any
 from flows.session import Session
 from vae import launch
 from vae.evaluation.bounds import VALIDATION_SAMPLES
-from vae.registry import METRIC
+from vae.registry.publish import METRIC
 from vae.tracking import TrackedRun
 
 log = logging.getLogger("vae.pipeline")

@@ -16,7 +16,7 @@ from vae.experiment import Experiment, from_dict, with_overrides
 from vae.judge import judge, validation_bound
 from vae.models.networks import VAE
 from vae.publication import publish_run
-from vae.registry import METRIC
+from vae.registry.publish import METRIC
 from vae.runs import Result
 from vae.timing import Span
 from vae.training import checkpoints

@@ -9,7 +9,7 @@ import pytest
 
 from tests.versions import DATASET, best_of, publish_version, write_version
 from vae.errors import UserError
-from vae.registry import (
+from vae.registry.publish import (
     list_models,
     list_versions,
     promote,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from vae.errors import UserError
-from vae.manifest import Manifest
-from vae.registry import Best, IntegrityError, list_versions, promote, publish, pull, verify
+from vae.registry.manifest import Manifest
+from vae.registry.publish import Best, IntegrityError, list_versions, promote, publish, pull, verify
 from vae.store import Store, open_store
 
 FOLDER = "models/m/versions/v1"

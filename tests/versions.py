@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from vae.manifest import Manifest
-from vae.registry import Best, publish
+from vae.registry.manifest import Manifest
+from vae.registry.publish import Best, publish
 from vae.store import Store
 
 DATASET = "d" * 64

@@ -68,7 +68,7 @@ def list_(
     store: StoreUri = "./store",
 ) -> None:
     """List published models and their versions, the best one marked."""
-    from vae.registry import list_models, list_versions
+    from vae.registry.publish import list_models, list_versions
     from vae.store import open_store
 
     opened = open_store(store)
@@ -89,7 +89,7 @@ def pull(
     store: StoreUri = "./store",
 ) -> None:
     """Download a model, verify every file's SHA-256, and print its metrics."""
-    from vae.registry import pull as pull_model
+    from vae.registry.publish import pull as pull_model
     from vae.store import open_store
 
     name, at, version = model.partition("@")
@@ -111,7 +111,7 @@ def sample(
 ) -> None:
     """Draw images from a pulled model's prior."""
     from vae import figures
-    from vae.published_model import open_model
+    from vae.registry.pulled_model import open_model
 
     figures.write_png(out, figures.sample_grid(open_model(model).model, n, seed))
 
@@ -120,7 +120,7 @@ def sample(
 def reconstruct(model: Model, out: Out) -> None:
     """Show test images above their reconstructions."""
     from vae import figures
-    from vae.published_model import open_model
+    from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
     figures.write_png(out, figures.reconstruction_grid(pulled.model, pulled.images))
@@ -130,7 +130,7 @@ def reconstruct(model: Model, out: Out) -> None:
 def interpolate(model: Model, out: Out) -> None:
     """Walk from one test image to another in latent space."""
     from vae import figures
-    from vae.published_model import open_model
+    from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
     png = figures.interpolation_grid(pulled.model, pulled.images, pulled.labels)
@@ -141,7 +141,7 @@ def interpolate(model: Model, out: Out) -> None:
 def latent(model: Model, out: Out) -> None:
     """Map test images by their posterior means."""
     from vae import figures
-    from vae.published_model import open_model
+    from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
     figures.write_png(out, figures.latent_map(pulled.model, pulled.images, pulled.labels))

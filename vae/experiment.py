@@ -15,9 +15,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from vae.data.datasets import DataConfig
 from vae.errors import UserError, closest
 from vae.evaluation.bounds import EvaluationConfig
-from vae.manifest import PLAIN_NAME
 from vae.models.networks import ModelConfig
 from vae.models.objectives import ObjectiveConfig
+from vae.registry.manifest import PLAIN_NAME
 from vae.training.step import TrainConfig
 
 Value = str | int | float | bool | list[int] | dict[str, Any]

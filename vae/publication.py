@@ -16,7 +16,7 @@ from vae.data.formats import Split
 from vae.errors import UserError
 from vae.experiment import Experiment
 from vae.models.networks import VAE
-from vae.registry import METRIC, promote, publish
+from vae.registry.publish import METRIC, promote, publish
 from vae.report import render
 from vae.runs import Result, Run
 from vae.training.checkpoints import save_model

@@ -12,7 +12,7 @@ from vae import plots
 from vae.data.datasets import DatasetRef
 from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.experiment import Experiment
-from vae.registry import package_versions
+from vae.registry.publish import package_versions
 from vae.runs import Result, Run
 
 CAPTIONS = {

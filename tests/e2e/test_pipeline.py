@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.command import vae
-from vae.registry import list_versions
+from vae.registry.publish import list_versions
 from vae.store import open_store
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae.errors import UserError
 from vae.models.networks import VAE
-from vae.registry import verify
+from vae.registry.publish import verify
 from vae.training.checkpoints import load_model
 
 

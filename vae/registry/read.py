@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vae.errors import UserError, closest
-from vae.manifest import (
+from vae.registry.manifest import (
     MANIFEST,
     PLAIN_NAME,
     Best,

@@ -1,6 +1,6 @@
 """The registry of models: immutable versions, and one pointer to the best of them.
 
-This module writes; what reads is in `vae.published` and offered here as well.
+This module writes; what reads is in `vae.registry.read` and offered here as well.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vae.errors import UserError
-from vae.manifest import (
+from vae.registry.manifest import (
     MANIFEST,
     MODEL,
     Best,
@@ -24,7 +24,7 @@ from vae.manifest import (
     check_safetensors,
     verify,
 )
-from vae.published import (
+from vae.registry.read import (
     VersionInfo,
     best_key,
     list_models,
