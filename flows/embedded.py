@@ -10,7 +10,7 @@ from typing import Any
 
 from vae.cluster import Workers, check_local, joined
 from vae.experiment import Value, load_experiment, parse_override
-from vae.runs import new_run_id, open_run
+from vae.runs.run import new_run_id, open_run
 from vae.store import Store, open_store
 
 DEFAULT = "mnist"

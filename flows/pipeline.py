@@ -12,7 +12,7 @@ from flows.session import opened
 from vae.cluster import Workers
 from vae.errors import UserError
 from vae.experiment import Experiment, load_experiment
-from vae.runs import open_run
+from vae.runs.run import open_run
 from vae.store import open_store
 
 log = logging.getLogger("vae.pipeline")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae.cluster import Resources, Workers, joined
-from vae.runs import Result, Run
-from vae.timing import Span, covered_s, split_line
+from vae.runs.run import Result, Run
+from vae.runs.timing import Span, covered_s, split_line
 from vae.tracking import TrackedRun, Tracker
 
 log = logging.getLogger("vae.pipeline")

@@ -17,8 +17,8 @@ from vae.judge import judge, validation_bound
 from vae.models.networks import VAE
 from vae.publication import publish_run
 from vae.registry.publish import METRIC
-from vae.runs import Result
-from vae.timing import Span
+from vae.runs.run import Result
+from vae.runs.timing import Span
 from vae.training import checkpoints
 from vae.training.fit import first_model
 

@@ -23,7 +23,7 @@ def test_the_core_stands_alone() -> None:
 def test_nothing_is_loaded_to_read_an_error() -> None:
     """The package itself, its errors and its timing need nothing that is installed."""
     program = (
-        "import sys, vae.errors, vae.timing\n"
+        "import sys, vae.errors, vae.runs.timing\n"
         f"loaded = [name for name in {[*SERVICES, 'torch', 'numpy']} if name in sys.modules]\n"
         "sys.exit(f'loads {loaded}' if loaded else 0)\n"
     )

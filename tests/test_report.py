@@ -17,7 +17,7 @@ from vae.data.datasets import DatasetRef
 from vae.experiment import Experiment
 from vae.models.networks import ModelConfig, build_model
 from vae.report import headlines, render, time_row
-from vae.runs import Run
+from vae.runs.run import Run
 from vae.store import open_store
 
 HOSTILE = "<script src=//evil.example/x.js></script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}&"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.timing import covered_s, split_line
+from vae.runs.timing import covered_s, split_line
 
 seconds = st.integers(0, 60)
 spans = st.lists(st.tuples(seconds, seconds).map(lambda span: (min(span), max(span))))

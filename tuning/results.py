@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vae.errors import UserError
 from vae.experiment import Value
-from vae.timing import Span
+from vae.runs.timing import Span
 
 
 @dataclass(frozen=True, kw_only=True)

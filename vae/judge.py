@@ -45,8 +45,8 @@ from vae.evaluation.frechet import Gaussian, distance, fitted
 from vae.evaluation.probe import posterior_means, probe_accuracy
 from vae.experiment import Experiment
 from vae.models.networks import VAE
+from vae.runs.timing import Span
 from vae.store import Store
-from vae.timing import Span
 from vae.training.batches import seed_of
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import evaluation_images

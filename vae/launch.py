@@ -19,7 +19,7 @@ from vae.cluster import Resources, interruptible
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, brief
 from vae.experiment import Experiment
-from vae.runs import Run
+from vae.runs.run import Run
 from vae.store import Store
 from vae.training.checkpoints import History
 from vae.training.fit import first_model

@@ -18,7 +18,7 @@ from vae.experiment import Experiment
 from vae.models.networks import VAE
 from vae.registry.publish import METRIC, promote, publish
 from vae.report import render
-from vae.runs import Result, Run
+from vae.runs.run import Result, Run
 from vae.training.checkpoints import save_model
 
 EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset

@@ -13,7 +13,7 @@ from vae.data.datasets import DatasetRef
 from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.experiment import Experiment
 from vae.registry.publish import package_versions
-from vae.runs import Result, Run
+from vae.runs.run import Result, Run
 
 CAPTIONS = {
     "samples": "Samples from the prior, as pixel probabilities",

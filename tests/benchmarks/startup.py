@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.table import lines
-from vae.runs import open_run
+from vae.runs.run import open_run
 from vae.store import open_store
 
 VAE = Path(sys.executable).with_name("vae")

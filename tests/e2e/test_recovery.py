@@ -18,7 +18,7 @@ from torch import Tensor
 from tests.distributed import spawned
 from tests.e2e.command import Started, descendants, named, vae, wait_for_end
 from vae.data.datasets import DatasetRef, load
-from vae.runs import open_run
+from vae.runs.run import open_run
 from vae.store import Store, open_store
 from vae.training import checkpoints
 from vae.training.batches import Shard

@@ -13,7 +13,7 @@ from flows.stages import trained_model
 from vae.data.datasets import load, prepare
 from vae.errors import UserError
 from vae.experiment import Value, load_experiment
-from vae.runs import open_run
+from vae.runs.run import open_run
 from vae.store import open_store
 from vae.tracking import Tracker
 from vae.training import checkpoints

@@ -17,7 +17,7 @@ from vae.cluster import Resources, Workers, joined
 from vae.data.datasets import prepare
 from vae.errors import UserError
 from vae.experiment import Value, load_experiment
-from vae.runs import Run
+from vae.runs.run import Run
 from vae.store import open_store
 
 EPOCHS = 40  # a driver that kills at the first is well before the last
