@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.pipeline import Settings, run_stages
-from vae.plots import TrialRow, outcome
+from vae.publishing.plots import TrialRow, outcome
 
 
 @flow(name="search", flow_run_name="{experiment}", persist_result=False)

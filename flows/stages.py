@@ -15,7 +15,7 @@ from vae.errors import UserError
 from vae.experiment import Experiment, from_dict, with_overrides
 from vae.judge import judge, validation_bound
 from vae.models.networks import VAE
-from vae.publication import publish_run
+from vae.publishing.publication import publish_run
 from vae.registry.publish import METRIC
 from vae.runs.run import Result
 from vae.runs.timing import Span

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from vae import plots
+from vae.publishing import plots
 
 HISTORY = [
     {"epoch": epoch, "train/loss": 150 / epoch, "val/loss": 140 / epoch, "val/rate": 20.0 + epoch}

@@ -6,7 +6,7 @@ import pytest
 
 from vae.data.datasets import DataConfig
 from vae.errors import UserError
-from vae.publication import check_finite, compared_by
+from vae.publishing.publication import check_finite, compared_by
 
 
 def test_bounds_compare_on_the_same_images_alone() -> None:

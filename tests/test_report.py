@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from vae import figures
 from vae.data.datasets import DatasetRef
 from vae.experiment import Experiment
 from vae.models.networks import ModelConfig, build_model
-from vae.report import headlines, render, time_row
+from vae.publishing import pictures
+from vae.publishing.report import headlines, render, time_row
 from vae.runs.run import Run
 from vae.store import open_store
 
@@ -103,10 +103,10 @@ def pictures() -> dict[str, bytes]:
     model = build_model(ModelConfig(latent_dim=2, hidden=(16,)), (1, 28, 28))
     images, labels = torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.arange(4)
     return {
-        "samples": figures.sample_grid(model, 4),
-        "reconstructions": figures.reconstruction_grid(model, images),
-        "interpolation": figures.interpolation_grid(model, images, labels),
-        "latent": figures.latent_map(model, images, labels),
+        "samples": pictures.sample_grid(model, 4),
+        "reconstructions": pictures.reconstruction_grid(model, images),
+        "interpolation": pictures.interpolation_grid(model, images, labels),
+        "latent": pictures.latent_map(model, images, labels),
     }
 
 

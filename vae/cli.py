@@ -110,41 +110,41 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Draw images from a pulled model's prior."""
-    from vae import figures
+    from vae.publishing import pictures
     from vae.registry.pulled_model import open_model
 
-    figures.write_png(out, figures.sample_grid(open_model(model).model, n, seed))
+    pictures.write_png(out, pictures.sample_grid(open_model(model).model, n, seed))
 
 
 @app.command()
 def reconstruct(model: Model, out: Out) -> None:
     """Show test images above their reconstructions."""
-    from vae import figures
+    from vae.publishing import pictures
     from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
-    figures.write_png(out, figures.reconstruction_grid(pulled.model, pulled.images))
+    pictures.write_png(out, pictures.reconstruction_grid(pulled.model, pulled.images))
 
 
 @app.command()
 def interpolate(model: Model, out: Out) -> None:
     """Walk from one test image to another in latent space."""
-    from vae import figures
+    from vae.publishing import pictures
     from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
-    png = figures.interpolation_grid(pulled.model, pulled.images, pulled.labels)
-    figures.write_png(out, png)
+    png = pictures.interpolation_grid(pulled.model, pulled.images, pulled.labels)
+    pictures.write_png(out, png)
 
 
 @app.command()
 def latent(model: Model, out: Out) -> None:
     """Map test images by their posterior means."""
-    from vae import figures
+    from vae.publishing import pictures
     from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
-    figures.write_png(out, figures.latent_map(pulled.model, pulled.images, pulled.labels))
+    pictures.write_png(out, pictures.latent_map(pulled.model, pulled.images, pulled.labels))
 
 
 @app.command()

@@ -8,10 +8,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from vae import plots
 from vae.data.datasets import DatasetRef
 from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.experiment import Experiment
+from vae.publishing import plots
 from vae.registry.publish import package_versions
 from vae.runs.run import Result, Run
 
@@ -62,7 +62,7 @@ def render(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = (resources.files("vae") / "templates" / "report.html.j2").read_text("utf-8")
+    template = (resources.files("vae.publishing") / "report.html.j2").read_text("utf-8")
     trials = stages["search"]["trials"]
     return environment.from_string(template).render(
         name=experiment.name,

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from vae import figures
 from vae.data.datasets import DataConfig, DatasetRef, load
 from vae.data.formats import Split
 from vae.errors import UserError
 from vae.experiment import Experiment
 from vae.models.networks import VAE
+from vae.publishing import pictures
+from vae.publishing.report import render
 from vae.registry.publish import METRIC, promote, publish
-from vae.report import render
 from vae.runs.run import Result, Run
 from vae.training.checkpoints import save_model
 
@@ -54,7 +54,7 @@ def publish_run(
         save_model(model, folder)
         save_examples(examples, folder)
         for picture, png in pictures.items():
-            figures.write_png(folder / f"{picture}.png", png)
+            pictures.write_png(folder / f"{picture}.png", png)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         report = render(run, experiment, ref, stages, pictures)
         (folder / "report.html").write_text(report, encoding="utf-8")
@@ -100,8 +100,8 @@ def draw(model: VAE, examples: Split) -> dict[str, bytes]:
     """The four pictures of a version, PNG by name."""
     images, labels = torch.from_numpy(examples.images), torch.from_numpy(examples.labels)
     return {
-        "samples": figures.sample_grid(model),
-        "reconstructions": figures.reconstruction_grid(model, images),
-        "interpolation": figures.interpolation_grid(model, images, labels),
-        "latent": figures.latent_map(model, images, labels),
+        "samples": pictures.sample_grid(model),
+        "reconstructions": pictures.reconstruction_grid(model, images),
+        "interpolation": pictures.interpolation_grid(model, images, labels),
+        "latent": pictures.latent_map(model, images, labels),
     }
