@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 
 from flows import tasks
 from flows.session import opened
-from vae.cluster import Workers
+from vae.cluster.session import Workers
 from vae.errors import UserError
 from vae.experiment import Experiment, load_experiment
 from vae.runs.run import open_run

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from flows.session import Session
-from vae import launch
+from vae.cluster import launch
 from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.registry.publish import METRIC
 from vae.tracking import TrackedRun

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from vae.cluster import Resources, Workers, joined
+from vae.cluster.session import Resources, Workers, joined
 from vae.runs.run import Result, Run
 from vae.runs.timing import Span, covered_s, split_line
 from vae.tracking import TrackedRun, Tracker

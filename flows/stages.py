@@ -9,11 +9,11 @@ from flows.progress import FitProgress, TrialProgress, quality_line, settings_li
 from flows.session import Session
 from tuning.results import best_trial
 from tuning.search import search
-from vae import launch
+from vae.cluster import launch
+from vae.cluster.evaluation import judge, validation_bound
 from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError
 from vae.experiment import Experiment, from_dict, with_overrides
-from vae.judge import judge, validation_bound
 from vae.models.networks import VAE
 from vae.publishing.publication import publish_run
 from vae.registry.publish import METRIC

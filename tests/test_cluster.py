@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.cluster import CPU_WORKERS, Resources, Workers, interruptible, resources_of_session
+from vae.cluster.session import CPU_WORKERS, Resources, Workers, interruptible, resources_of_session
 from vae.errors import UserError
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torchvision.io import write_png
 
-from vae.cluster import Resources, Workers, joined
+from vae.cluster.evaluation import judge, validation_bound
+from vae.cluster.session import Resources, Workers, joined
 from vae.data.datasets import DataConfig, DatasetRef, load, prepare
 from vae.errors import UserError
 from vae.evaluation.bounds import VALIDATION_SAMPLES, EvaluationConfig, chunks, likelihood_sums
 from vae.evaluation.classifier import FORMAT, Classifier, Kept, to_bytes
 from vae.experiment import Experiment
-from vae.judge import judge, validation_bound
 from vae.models.networks import VAE, ModelConfig, build_model
 from vae.store import Store, open_store
 from vae.store.local import LocalStore

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from vae.cluster import Resources, Workers
-from vae.judge import gathered, one_slot, started
+from vae.cluster.evaluation import gathered, one_slot, started
+from vae.cluster.session import Resources, Workers
 
 
 @pytest.fixture(scope="module", autouse=True)

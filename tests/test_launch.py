@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
+from vae.cluster.launch import check_model, first_failure, uri_for_ray
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, brief
 from vae.experiment import load_experiment
-from vae.launch import check_model, first_failure, uri_for_ray
 
 DIGITS = DatasetRef(
     key="k", name="n", digest="d", shape=(1, 28, 28), counts={}, classes=10, files={}

@@ -25,7 +25,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tuning.results import Trial
 from tuning.space import domains
-from vae.cluster import Resources, interruptible
+from vae.cluster.session import Resources, interruptible
 from vae.data.datasets import DatasetRef, load
 from vae.errors import brief
 from vae.experiment import Experiment, from_dict, with_overrides

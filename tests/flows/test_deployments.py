@@ -13,7 +13,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from flows.deployments import to_runner_deployments
-from vae.cluster import Workers
+from vae.cluster.session import Workers
 from vae.errors import UserError
 from vae.experiment import load_experiment
 

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.command import descendants, named
 from tuning.results import best_trial
 from tuning.search import search
-from vae.cluster import Resources, Workers, joined
+from vae.cluster.session import Resources, Workers, joined
 from vae.data.datasets import prepare
 from vae.errors import UserError
 from vae.experiment import Value, load_experiment

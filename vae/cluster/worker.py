@@ -24,7 +24,7 @@ from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit, data_parallel
 from vae.training.step import DivergedError, emulated
 
-log = logging.getLogger("vae.worker")
+log = logging.getLogger("vae.cluster.worker")
 HEARTBEAT_S = 10.0  # between progress events inside an epoch
 
 

@@ -15,7 +15,8 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vae.cluster import Resources, interruptible
+from vae.cluster.session import Resources, interruptible
+from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, brief
 from vae.experiment import Experiment
@@ -24,9 +25,8 @@ from vae.store import Store
 from vae.training.checkpoints import History
 from vae.training.fit import first_model
 from vae.training.step import DivergedError
-from vae.worker import train_worker
 
-log = logging.getLogger("vae.launch")
+log = logging.getLogger("vae.cluster.launch")
 Event = dict[str, Any]
 MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
 POLL_S = 0.2

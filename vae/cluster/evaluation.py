@@ -21,7 +21,7 @@ import ray
 import torch
 from torch import Tensor
 
-from vae.cluster import Resources, interruptible
+from vae.cluster.session import Resources, interruptible
 from vae.data.datasets import DatasetRef, load
 from vae.errors import UserError
 from vae.evaluation.bounds import (
@@ -51,7 +51,7 @@ from vae.training.batches import seed_of
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import evaluation_images
 
-log = logging.getLogger("vae.judge")
+log = logging.getLogger("vae.cluster.evaluation")
 Labelled = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], labels int64 [N]
 SHARDS_PER_SLOT = 4  # so that slots which are done with something else have something to take
 FRECHET_IMAGES = 10_000  # of each set, or as many as the test split has
