@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vae.cluster.session import Workers, check_local, joined
-from vae.experiment import Value, load_experiment, parse_override
+from vae.experiments.loading import Value, load_experiment, parse_override
 from vae.runs.run import new_run_id, open_run
 from vae.store import Store, open_store
 

@@ -11,7 +11,7 @@ from flows import tasks
 from flows.session import opened
 from vae.cluster.session import Workers
 from vae.errors import UserError
-from vae.experiment import Experiment, load_experiment
+from vae.experiments.loading import Experiment, load_experiment
 from vae.runs.run import open_run
 from vae.store import open_store
 

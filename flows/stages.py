@@ -13,7 +13,7 @@ from vae.cluster import launch
 from vae.cluster.evaluation import judge, validation_bound
 from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError
-from vae.experiment import Experiment, from_dict, with_overrides
+from vae.experiments.loading import Experiment, from_dict, with_overrides
 from vae.models.networks import VAE
 from vae.publishing.publication import publish_run
 from vae.registry.publish import METRIC

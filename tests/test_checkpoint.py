@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.experiment import from_dict
+from vae.experiments.loading import from_dict
 from vae.store import Store, open_store
 from vae.training import checkpoints
 from vae.training.checkpoints import History

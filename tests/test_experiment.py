@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vae.errors import UserError
-from vae.experiment import (
+from vae.experiments.loading import (
     Overrides,
     Range,
     from_dict,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.distributed import spawned
 from vae.evaluation.bounds import CHUNK_IMAGES
-from vae.experiment import Experiment, from_dict
+from vae.experiments.loading import Experiment, from_dict
 from vae.store import open_store
 from vae.training import checkpoints
 from vae.training.batches import Shard

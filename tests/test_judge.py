@@ -17,7 +17,7 @@ from vae.data.datasets import DataConfig, DatasetRef, load, prepare
 from vae.errors import UserError
 from vae.evaluation.bounds import VALIDATION_SAMPLES, EvaluationConfig, chunks, likelihood_sums
 from vae.evaluation.classifier import FORMAT, Classifier, Kept, to_bytes
-from vae.experiment import Experiment
+from vae.experiments.loading import Experiment
 from vae.models.networks import VAE, ModelConfig, build_model
 from vae.store import Store, open_store
 from vae.store.local import LocalStore

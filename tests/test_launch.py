@@ -12,7 +12,7 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 from vae.cluster.launch import check_model, first_failure, uri_for_ray
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, brief
-from vae.experiment import load_experiment
+from vae.experiments.loading import load_experiment
 
 DIGITS = DatasetRef(
     key="k", name="n", digest="d", shape=(1, 28, 28), counts={}, classes=10, files={}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae.errors import UserError
-from vae.experiment import (
+from vae.experiments.loading import (
     load_experiment,
     parse_override,
 )

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vae.data.datasets import DatasetRef
-from vae.experiment import Experiment
+from vae.experiments.loading import Experiment
 from vae.models.networks import ModelConfig, build_model
 from vae.publishing import pictures
 from vae.publishing.report import headlines, render, time_row

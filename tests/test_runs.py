@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae.errors import UserError
-from vae.experiment import Experiment, load_experiment
+from vae.experiments.loading import Experiment, load_experiment
 from vae.registry.manifest import PLAIN_NAME
 from vae.runs.run import RUN_ID, RUN_ID_LENGTH, flattened, known_runs, new_run_id, open_run
 from vae.store import Store, open_store

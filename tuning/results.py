@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vae.errors import UserError
-from vae.experiment import Value
+from vae.experiments.loading import Value
 from vae.runs.timing import Span
 
 

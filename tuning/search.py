@@ -28,7 +28,7 @@ from tuning.space import domains
 from vae.cluster.session import Resources, interruptible
 from vae.data.datasets import DatasetRef, load
 from vae.errors import brief
-from vae.experiment import Experiment, from_dict, with_overrides
+from vae.experiments.loading import Experiment, from_dict, with_overrides
 from vae.runs.run import Result, Run, create_json, read_json
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit, Row

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray import tune
 
-from vae.experiment import Range
+from vae.experiments.loading import Range
 
 
 def domains(space: Mapping[str, Range]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from tests.benchmarks.table import lines
 from vae.data.datasets import load, prepare
-from vae.experiment import Overrides, load_experiment
+from vae.experiments.loading import Overrides, load_experiment
 from vae.models.importance_bound import block_latents, importance_bound
 from vae.models.networks import VAE
 from vae.store import open_store

@@ -15,7 +15,7 @@ from prefect.utilities.callables import parameter_schema
 from flows.deployments import to_runner_deployments
 from vae.cluster.session import Workers
 from vae.errors import UserError
-from vae.experiment import load_experiment
+from vae.experiments.loading import load_experiment
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "prefect.yaml"

@@ -12,7 +12,7 @@ from flows.session import Session
 from flows.stages import trained_model
 from vae.data.datasets import load, prepare
 from vae.errors import UserError
-from vae.experiment import Value, load_experiment
+from vae.experiments.loading import Value, load_experiment
 from vae.runs.run import open_run
 from vae.store import open_store
 from vae.tracking import Tracker

@@ -7,7 +7,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.results import Trial
 from tuning.search import Recorder, recorded
-from vae.experiment import load_experiment
+from vae.experiments.loading import load_experiment
 from vae.runs.run import Run
 from vae.store import open_store
 

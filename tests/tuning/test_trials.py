@@ -16,7 +16,7 @@ from tuning.search import search
 from vae.cluster.session import Resources, Workers, joined
 from vae.data.datasets import prepare
 from vae.errors import UserError
-from vae.experiment import Value, load_experiment
+from vae.experiments.loading import Value, load_experiment
 from vae.runs.run import Run
 from vae.store import open_store
 

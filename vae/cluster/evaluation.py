@@ -43,7 +43,7 @@ from vae.evaluation.classifier import (
 )
 from vae.evaluation.frechet import Gaussian, distance, fitted
 from vae.evaluation.probe import posterior_means, probe_accuracy
-from vae.experiment import Experiment
+from vae.experiments.loading import Experiment
 from vae.models.networks import VAE
 from vae.runs.timing import Span
 from vae.store import Store

@@ -19,7 +19,7 @@ from vae.cluster.session import Resources, interruptible
 from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, brief
-from vae.experiment import Experiment
+from vae.experiments.loading import Experiment
 from vae.runs.run import Run
 from vae.store import Store
 from vae.training.checkpoints import History

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vae.data.datasets import DatasetRef, load
 from vae.errors import UserError
-from vae.experiment import from_dict
+from vae.experiments.loading import from_dict
 from vae.models.networks import VAE
 from vae.store import open_store
 from vae.training import checkpoints

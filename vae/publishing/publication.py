@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from vae.data.datasets import DataConfig, DatasetRef, load
 from vae.data.formats import Split
 from vae.errors import UserError
-from vae.experiment import Experiment
+from vae.experiments.loading import Experiment
 from vae.models.networks import VAE
 from vae.publishing import pictures
 from vae.publishing.report import render

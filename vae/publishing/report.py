@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from vae.data.datasets import DatasetRef
 from vae.evaluation.bounds import VALIDATION_SAMPLES
-from vae.experiment import Experiment
+from vae.experiments.loading import Experiment
 from vae.publishing import plots
 from vae.registry.publish import package_versions
 from vae.runs.run import Result, Run

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vae.errors import UserError, closest
-from vae.experiment import Experiment, from_dict
+from vae.experiments.loading import Experiment, from_dict
 from vae.store import Store
 
 RUN_ID_LENGTH = 84  # with the time of its beginning before it, still the name of a version

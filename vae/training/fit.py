@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.evaluation.bounds import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
-from vae.experiment import Experiment
+from vae.experiments.loading import Experiment
 from vae.models.networks import VAE, build_model
 from vae.training.batches import BatchPlan, Shard, binarized
 from vae.training.cuda_graph import step_on
