@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.s3_server import S3Server, start_s3_server
+from tests.support.s3_server import S3Server, start_s3_server
 from vae.store import Store, open_store
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # time fails no test

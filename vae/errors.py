@@ -1,31 +1,31 @@
-"""What a user can mend, told in one line."""
+"""What a user can fix, told in one line."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake the user can mend: one line with what, what was given and what is allowed.
+    """A mistake the user can fix: one line with what, what was given and what is allowed.
 
     The command line prints it and exits with status 2; nothing is retried.
     """
 
 
-def closest(given: str, allowed: Iterable[str]) -> str:
+def suggest(given: str, allowed: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the allowed name nearest to `given`, or ""."""
     matches = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)
     return f", did you mean '{matches[0]}'?" if matches else ""
 
 
-def one_line(error: BaseException) -> str:
+def extract_message(error: BaseException) -> str:
     """What an error says, without line breaks; its class if it says nothing."""
     if isinstance(error, TimeoutError):
         return "timed out"
     return " ".join((str(error) or type(error).__name__).split())
 
 
-def brief(error: BaseException) -> str:
-    """An error in one line, led by its class unless it is one that the user can mend."""
+def describe_error(error: BaseException) -> str:
+    """An error in one line, led by its class unless it is one that the user can fix."""
     if isinstance(error, UserError):
-        return one_line(error)
-    return f"{type(error).__name__}: {one_line(error)}"
+        return extract_message(error)
+    return f"{type(error).__name__}: {extract_message(error)}"

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from tests.benchmarks.table import lines
-from tests.distributed import spawned
+from tests.support.distributed import spawned
 from vae.models.networks import ModelConfig, build_model
 from vae.models.objectives import ObjectiveConfig
 from vae.training.batches import BatchPlan, Shard

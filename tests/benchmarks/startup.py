@@ -12,7 +12,7 @@ from vae.store import open_store
 
 VAE = Path(sys.executable).with_name("vae")
 TRAIN = ["train", "--experiment", "tiny", "--set", "search.trials=0", "--workers", "2"]
-MODULES = ("vae.cli", "torch", "ray.train.torch", "prefect", "wandb", "flows.pipeline")
+MODULES = ("flows.cli", "torch", "ray.train.torch", "prefect", "wandb", "flows.pipeline")
 
 
 def import_s(module: str) -> float:

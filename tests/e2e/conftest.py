@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.prefect_server import PrefectServer, start_prefect_server
+from tests.support.prefect_server import PrefectServer, start_prefect_server
 
 
 @pytest.fixture(scope="session")

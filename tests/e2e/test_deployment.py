@@ -15,8 +15,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.e2e.command import descendants, wait_for_end
-from tests.prefect_server import PrefectServer
+from tests.support.command import descendants, wait_for_end
+from tests.support.prefect_server import PrefectServer
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 DEADLINE_S = 300.0  # one run takes about 40 s on two cores

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.command import vae
+from tests.support.command import vae
 from vae.registry.publish import list_versions
 from vae.store import open_store
 

@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tests.distributed import spawned
-from tests.e2e.command import Started, descendants, named, vae, wait_for_end
+from tests.support.command import Started, descendants, named, vae, wait_for_end
+from tests.support.distributed import spawned
 from vae.data.datasets import DatasetRef, load
 from vae.runs.run import open_run
 from vae.store import Store, open_store

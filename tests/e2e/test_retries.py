@@ -8,7 +8,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.tasks import stage
-from tests.prefect_server import PrefectServer
+from tests.support.prefect_server import PrefectServer
 from vae.errors import UserError
 
 ATTEMPTS: list[str] = []

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 
-from tests.infra.repository import INFRA, ROOT, example_settings, locked_version, run_tool
+from tests.support.repository import INFRA, ROOT, example_settings, locked_version, run_tool
 
 COMPOSE = INFRA / "compose.yaml"
 TEXT = COMPOSE.read_text()

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from tests.infra.repository import INFRA, ROOT, locked_version, run_tool
+from tests.support.repository import INFRA, ROOT, locked_version, run_tool
 
 DOCKERFILE = (INFRA / "Dockerfile").read_text()
 COPIED = [

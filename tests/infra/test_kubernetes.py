@@ -12,7 +12,7 @@ from kubernetes_validate import latest_version, validate  # type: ignore[import-
 from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 from torchvision import datasets
 
-from tests.infra.repository import INFRA, ROOT, locked_version
+from tests.support.repository import INFRA, ROOT, locked_version
 
 K8S = INFRA / "k8s"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((K8S / "kustomization.yaml").read_text())

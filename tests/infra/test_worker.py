@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.infra.repository import INFRA
+from tests.support.repository import INFRA
 
 WAIT = 'while kill -0 "$PPID" 2>/dev/null; do sleep 0.02; done'
 # As the real one does: SIGTERM makes it send itself SIGINT, and a second SIGTERM kills it.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.e2e.command import descendants, named
+from tests.support.command import descendants, named
 from tuning.results import best_trial
 from tuning.search import search
 from vae.cluster.session import Resources, Workers, joined

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.io import encode_jpeg, write_jpeg, write_png
 
-from tests.idx_files import numbered, numbers
+from tests.support.idx_files import numbered, numbers
 from vae.data.datasets import (
     DataConfig,
     load,

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.small_models import PIXELS, SHAPE, colour_model, images_of, model_of, without_latents
+from tests.support.small_models import (
+    PIXELS,
+    SHAPE,
+    colour_model,
+    images_of,
+    model_of,
+    without_latents,
+)
 from vae.evaluation.bounds import elbo_sums
 from vae.models.densities import (
     bernoulli_log_prob,

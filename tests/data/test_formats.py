@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.idx_files import idx_files
+from tests.support.idx_files import idx_files
 from vae.data.formats import Parsed, parse_cifar10, parse_idx, parse_npy
 from vae.errors import UserError
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from s3fs.core import S3_RETRYABLE_ERRORS
 
-from tests.faulty_proxy import FaultyProxy
-from tests.s3_server import S3Server
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.s3_server import S3Server
 from vae.errors import UserError
 from vae.store import TEMPORARY, Conflict, Store, open_store
 from vae.store.s3 import READ_ATTEMPTS

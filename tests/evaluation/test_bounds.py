@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.small_models import PIXELS, SHAPE, images_of, model_of, without_latents
+from tests.support.small_models import PIXELS, SHAPE, images_of, model_of, without_latents
 from vae.evaluation.bounds import (
     CHUNK_IMAGES,
     EvaluationConfig,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.wandb_runs import (
+from tests.support.wandb_runs import (
     history,
     inspect,
     private_wandb,  # noqa: F401 (autouse)

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tests.distributed import spawned
+from tests.support.distributed import spawned
 from vae.evaluation.bounds import CHUNK_IMAGES
 from vae.experiments.loading import Experiment, from_dict
 from vae.store import open_store

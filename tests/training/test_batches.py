@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.devices import DEVICES
+from tests.support.devices import DEVICES
 from vae.training.batches import Batch, BatchPlan, Shard, binarized, permutation, seed_of
 
 LEVELS = (0, 1, 64, 128, 254, 255)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tests.idx_files import idx_files, numbers
+from tests.support.idx_files import idx_files, numbers
 from vae.data.catalogue import DatasetSpec
 from vae.data.datasets import (
     ChecksumError,

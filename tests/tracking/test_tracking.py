@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from tests.wandb_runs import (
+from tests.support.wandb_runs import (
     Record,
     history,
     inspect,

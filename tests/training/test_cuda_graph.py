@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.devices import DEVICES, needs_cuda
+from tests.support.devices import DEVICES, needs_cuda
 from vae.models.networks import VAE, ModelConfig, build_model
 from vae.models.objectives import ObjectiveConfig
 from vae.training.batches import Batch, BatchPlan, Shard

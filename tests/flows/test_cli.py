@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.versions import publish_version, write_version
+from tests.support.versions import publish_version, write_version
 from vae.store import Store, open_store
 
 VAE = Path(sys.executable).with_name("vae")
@@ -49,7 +49,7 @@ def test_help_lists_every_command() -> None:
 def test_the_command_line_imports_nothing_heavy() -> None:
     """Help answers at once: no library of weight is imported before a command needs it."""
     code = (
-        "import sys, vae.cli; "
+        "import sys, flows.cli; "
         "print(sorted({'torch', 'ray', 'prefect', 'wandb', 'numpy', 's3fs'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.http_server import FileServer, served_files
+from tests.support.http_server import FileServer, served_files
 from vae.data.sources import (
     Mirror,
     SourceError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.versions import DATASET, best_of, publish_version, write_version
+from tests.support.versions import DATASET, best_of, publish_version, write_version
 from vae.errors import UserError
 from vae.registry.publish import (
     list_models,

@@ -1,0 +1,235 @@
+"""Every setting of an experiment: its default, what it may be, and what it does.
+
+An experiment is everything that decides the trained weights, and nothing about where it runs. It
+imports no package, so that a model loads wherever torch is.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vae.experiments.fields import check_settings, setting
+from vae.files import PLAIN_NAME
+
+Value = str | int | float | bool | list[int] | dict[str, Any]
+Overrides = Mapping[str, Value]  # {"train.learning_rate": 3e-4}: the CLI, flows and Tune speak this
+NAME_LENGTH = 47  # with a UUID behind it, still the id of a run
+SEEDS = 2**31  # NumPy's generators, which Optuna seeds, take 32 bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they are split. Raises ValueError for a split that no set could have."""
+
+    name: str = setting(
+        "the dataset",
+        "mnist",
+        allowed="mnist, fashion-mnist, cifar10, or the path of a folder of images or a .npy file",
+    )
+    validation: int = setting("the last images of the training set to hold out", 10_000, at_least=1)
+    limit: int = setting(
+        "keep the first images of every split, this many; 0: all",
+        0,
+        at_least=0,
+        allowed="0, or a whole number, at least 2",
+    )
+    binarize: Literal["dynamic", "none"] = setting(
+        "dynamic draws every training pixel anew as 0 or 1 at every step; none keeps grey levels",
+        "dynamic",
+    )
+    binarize_seed: int = setting(
+        "seed of the one binarisation of validation and test", 0, at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.limit == 1:  # a picture goes from one image to another
+            raise ValueError("limit is 1, must be at least 2, or 0 for all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network, and how large. Raises ValueError for sizes no network can have."""
+
+    kind: Literal["ImprovedVAE", "ConvVAE"] = setting(
+        "fully connected, or two convolutions and as many transposed ones", "ImprovedVAE"
+    )
+    latent_dim: int = setting("latent dimensions", 20, at_least=1)
+    hidden: tuple[int, ...] = setting(
+        "widths of the layers from pixels (or features) to latents, mirrored back",
+        (400,),
+        at_least=1,
+    )
+    channels: tuple[int, ...] = setting(
+        "of the two strided convolutions; ConvVAE alone has them", (), at_least=1
+    )
+    activation: Literal["relu", "tanh", "silu", "glu"] = setting(
+        "of the hidden layers; glu gates half of a layer's outputs by the others", "silu"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        wanted = {"ImprovedVAE": 0, "ConvVAE": 2}[self.kind]
+        if len(self.channels) != wanted:
+            raise ValueError(
+                f"channels is {list(self.channels)}, {self.kind} takes {wanted} of them"
+            )
+        if self.kind == "ImprovedVAE" and not self.hidden:
+            raise ValueError("hidden is [], ImprovedVAE needs at least one layer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Which bound is trained on, and with how many posterior samples per image."""
+
+    kind: Literal["elbo", "iwae", "dreg"] = setting(
+        "evidence lower bound, importance-weighted bound, or that with DReG's gradient", "elbo"
+    )
+    samples: int = setting("posterior samples per image, K", 1, at_least=1)
+    beta: float = setting(
+        "weight of the rate in the ELBO's loss, never in a bound", 1.0, at_least=0
+    )
+    warmup_epochs: int = setting(
+        "epochs in which beta rises linearly from 0; 0: off", 0, at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.weighs_samples and (self.beta != 1 or self.warmup_epochs):
+            raise ValueError(
+                f"beta is {self.beta} and warmup_epochs {self.warmup_epochs}, the {self.kind} "
+                "objective weighs no rate: must be 1 and 0"
+            )
+
+    @property
+    def weighs_samples(self) -> bool:
+        """Whether the bound is the importance-weighted one, tighter with every sample."""
+        return self.kind != "elbo"
+
+    def beta_at(self, epochs: float) -> float:
+        """The weight of the rate after so many epochs, a fraction in mid-epoch."""
+        if epochs >= self.warmup_epochs:
+            return self.beta
+        return self.beta * epochs / self.warmup_epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the weights are found. Raises ValueError for what could never train."""
+
+    epochs: int = setting("passes over the training images", 20, at_least=1)
+    batch_size: int = setting("images in a global batch, over all workers", 128, at_least=1)
+    learning_rate: float = setting("Adam's, at its peak", 1e-3, above=0)
+    schedule: Literal["constant", "cosine"] = setting(
+        "of the learning rate; cosine falls to 0 at the last step", "constant"
+    )
+    grad_clip: float = setting("largest norm of the gradient; 0: off", 0.0, at_least=0)
+    ema_decay: float = setting(
+        "of the average of weights that is judged and published; 0: off",
+        0.999,
+        at_least=0,
+        below=1,
+    )
+    precision: Literal["float32", "bfloat16", "float64"] = setting(
+        "of training; bfloat16 for products alone, which a CPU may have to emulate", "float32"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a trained model is judged."""
+
+    samples: int = setting(
+        "K of the test split's importance-weighted bound on log p(x)", 500, at_least=1
+    )
+    seed: int = setting("of the posterior samples of both splits' final bounds", 0)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """What one setting may be in a search: one of `choice`, or between `low` and `high`."""
+
+    choice: tuple[int | float | str, ...] = ()
+    low: int | float = math.nan
+    high: int | float = math.nan
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        bounded = not (math.isnan(self.low) and math.isnan(self.high))
+        if bool(self.choice) == bounded or (bounded and not self.low < self.high):
+            raise ValueError("takes either choice = [...] or low < high")
+        if self.log and not self.low > 0:
+            raise ValueError(f"low is {self.low}, a log range must start above 0")
+
+    @property
+    def ends(self) -> tuple[int | float | str, ...]:
+        """The values that must be valid for all of the range to be valid."""
+        return self.choice or (self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How hyper-parameters are searched before training."""
+
+    trials: int = setting("candidates to try; 0: no search, train as written", 0, at_least=0)
+    epochs: int = setting("of each trial that is not stopped early", 4, at_least=1)
+    grace_epochs: int = setting(
+        "epochs before which no trial is stopped", 1, at_least=1, allowed="from 1 to search.epochs"
+    )
+    space: dict[str, Range] = setting(
+        "what varies, by dotted setting",
+        dict,
+        allowed='"SETTING" = { choice = [...] } or { low = ..., high = ..., log = true }',
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.grace_epochs > self.epochs:
+            raise ValueError(
+                f"grace_epochs is {self.grace_epochs}, must be from 1 to epochs = {self.epochs}"
+            )
+        if self.trials and not self.space:
+            raise ValueError(f"trials is {self.trials}, but space names no setting to search")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A dataset, a model, how it is trained, judged and searched; validated as a whole."""
+
+    name: str = setting(
+        "of the published model; the file's own name without it",
+        allowed=f"letters, digits, '.', '_' and '-', at most {NAME_LENGTH}",
+    )
+    seed: int = setting("of all randomness in training", 0, at_least=0, at_most=SEEDS - 1)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not PLAIN_NAME.fullmatch(self.name) or len(self.name) > NAME_LENGTH:
+            raise ValueError(
+                f"name is {self.name!r}, must be letters, digits, '.', '_' or '-', "
+                f"at most {NAME_LENGTH} of them"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types only; `parse_experiment` is the inverse."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        for limits in plain["search"]["space"].values():
+            unused = ("low", "high", "log") if limits["choice"] else ("choice",)
+            for key in unused:
+                del limits[key]
+        return plain
