@@ -5,12 +5,15 @@ Nothing heavy is imported here at module level, so that `vae --help` answers at 
 
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flows.stages import NAMES, STAGES
 from vae.errors import UserError
+from vae.files import write_whole
 
 STARTED = time.time()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -19,7 +22,7 @@ Experiment = Annotated[
     str | None,
     typer.Option("--experiment", help="A shipped experiment, or a TOML file; mnist by default."),
 ]
-Settings = Annotated[
+Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting; may be repeated."),
 ]
@@ -37,29 +40,63 @@ Model = Annotated[Path, typer.Argument(metavar="DIR", help="A pulled model.")]
 Out = Annotated[Path, typer.Option(help="The PNG to write.")]
 
 
-def stage_command(stage: str, text: str) -> None:
+def print_version(asked: bool) -> None:
+    """Print the package's version and end, if that was asked for."""
+    if asked:
+        typer.echo(f"vae-pipeline {metadata.version('vae-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take an image dataset to a published, verified VAE."""
+
+
+def add_stage_command(name: str, until: str, does: str) -> None:
     """Register a subcommand that runs the pipeline up to and including a stage."""
 
     def command(
         experiment: Experiment = None,
-        settings: Settings = None,
+        overrides: Overrides = None,
         store: StoreUri = "./store",
         run_id: RunId = None,
         workers: WorkerCount = "auto",
     ) -> None:
         from flows.embedded import run_here
 
-        run_here(stage, experiment, settings or [], store, run_id, workers, STARTED)
+        run_here(until, experiment, overrides or [], store, run_id, workers, STARTED)
 
-    app.command(stage, help=text)(command)
+    app.command(name, help=does)(command)
 
 
-stage_command("run", "Take a dataset to a published model: all five stages.")
-stage_command("data", "Fetch, verify, split and store the dataset.")
-stage_command("search", "Search hyper-parameters, after what comes before.")
-stage_command("train", "Train the winner with DDP, after what comes before.")
-stage_command("evaluate", "Judge the best epoch on the test split, after what comes before.")
-stage_command("publish", "Publish the model, after what comes before: the same as run.")
+add_stage_command("run", NAMES[-1], "Take a dataset to a published model: all stages.")
+for _stage in STAGES:
+    add_stage_command(_stage.name, _stage.name, f"{_stage.does} First, all that comes before.")
+
+
+@app.command()
+def settings(
+    experiment: Experiment = None,
+    markdown: Annotated[bool, typer.Option(help="As docs/settings.md has them.")] = False,
+) -> None:
+    """List every setting: its value or default, what it may be, and what it does."""
+    from vae.experiments.loading import load_experiment
+    from vae.experiments.table import list_settings, read_values, to_markdown
+
+    if markdown:
+        typer.echo(to_markdown(), nl=False)
+        return
+    values = read_values(load_experiment(experiment)) if experiment else {}
+    for row in list_settings():
+        value = values.get(row.name, row.default)
+        default = f"    (default {row.default or 'none'})" if value != row.default else ""
+        typer.secho(f"{row.name} = {value}{default}", bold=True)
+        typer.echo(f"    {row.meaning}\n    {row.allowed}")
 
 
 @app.command("list")
@@ -68,11 +105,11 @@ def list_(
     store: StoreUri = "./store",
 ) -> None:
     """List published models and their versions, the best one marked."""
-    from vae.registry.publish import list_models, list_versions
-    from vae.store import open_store
+    from vae.registry.read import list_models, list_versions
+    from vae.store.open import open_store
 
     opened = open_store(store)
-    with opened.explained():
+    with opened.explain_errors():
         names = [name] if name else list_models(opened)
         found = [(model, info) for model in names for info in list_versions(opened, model)]
     if not names:
@@ -89,14 +126,14 @@ def pull(
     store: StoreUri = "./store",
 ) -> None:
     """Download a model, verify every file's SHA-256, and print its metrics."""
-    from vae.registry.publish import pull as pull_model
-    from vae.store import open_store
+    from vae.registry.read import pull as pull_model
+    from vae.store.open import open_store
 
     name, at, version = model.partition("@")
     if at and not version:
         raise UserError(f"model is '{model}', must be NAME or NAME@VERSION")
     opened = open_store(store)
-    with opened.explained():
+    with opened.explain_errors():
         manifest = pull_model(opened, name, version or None, to)
     typer.echo(f"{name}@{manifest.version}: {len(manifest.files)} files verified, in {to}")
     typer.echo((to / "metrics.json").read_text(encoding="utf-8").strip())
@@ -110,41 +147,40 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Draw images from a pulled model's prior."""
-    from vae.publishing import pictures
+    from vae.publishing.pictures import draw_samples
     from vae.registry.pulled_model import open_model
 
-    pictures.write_png(out, pictures.sample_grid(open_model(model).model, n, seed))
+    write_picture(out, draw_samples(open_model(model).model, n, seed))
 
 
 @app.command()
 def reconstruct(model: Model, out: Out) -> None:
     """Show test images above their reconstructions."""
-    from vae.publishing import pictures
+    from vae.publishing.pictures import draw_reconstructions
     from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
-    pictures.write_png(out, pictures.reconstruction_grid(pulled.model, pulled.images))
+    write_picture(out, draw_reconstructions(pulled.model, pulled.images))
 
 
 @app.command()
 def interpolate(model: Model, out: Out) -> None:
     """Walk from one test image to another in latent space."""
-    from vae.publishing import pictures
+    from vae.publishing.pictures import draw_interpolation
     from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
-    png = pictures.interpolation_grid(pulled.model, pulled.images, pulled.labels)
-    pictures.write_png(out, png)
+    write_picture(out, draw_interpolation(pulled.model, pulled.images, pulled.labels))
 
 
 @app.command()
 def latent(model: Model, out: Out) -> None:
     """Map test images by their posterior means."""
-    from vae.publishing import pictures
+    from vae.publishing.pictures import draw_latents
     from vae.registry.pulled_model import open_model
 
     pulled = open_model(model)
-    pictures.write_png(out, pictures.latent_map(pulled.model, pulled.images, pulled.labels))
+    write_picture(out, draw_latents(pulled.model, pulled.images, pulled.labels))
 
 
 @app.command()
@@ -157,8 +193,16 @@ def serve(
     serve_deployments(file)
 
 
+def write_picture(path: Path, png: bytes) -> None:
+    """Write a PNG whole. Raises UserError."""
+    try:
+        write_whole(path, png)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def main() -> None:
-    """Run the command line; what a user can mend is one line and status 2."""
+    """Run the command line; what a user can fix is one line and status 2."""
     try:
         app()
     except UserError as error:

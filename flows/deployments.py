@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.server import check_answers
 from flows.service import serve_until_stopped
-from vae.errors import UserError, closest
+from vae.errors import UserError, suggest
 
 
 class Entry(BaseModel):
@@ -121,7 +121,7 @@ def check_parameters(where: str, flow: Flow[..., Any], given: dict[str, Any]) ->
     schema = parameter_schema(flow).model_dump_for_openapi()
     for name in given:
         if name not in schema["properties"]:
-            hint = closest(name, schema["properties"])
+            hint = suggest(name, schema["properties"])
             raise UserError(f"{where}: {flow.name} takes no parameter '{name}'{hint}")
     for error in validate(given, schema, preprocess=True):
         name = ".".join(str(part) for part in error.absolute_path)

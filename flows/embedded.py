@@ -2,16 +2,20 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vae.cluster.session import Workers, check_local, joined
-from vae.experiments.loading import Value, load_experiment, parse_override
-from vae.runs.run import new_run_id, open_run
-from vae.store import Store, open_store
+from flows.view import View
+from vae.cluster.session import Workers, check_local, join_cluster
+from vae.experiments.loading import load_experiment, parse_override
+from vae.experiments.settings import Value
+from vae.runs.run import Run, make_run_id, open_run
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 DEFAULT = "mnist"
 ENVIRONMENT = {
@@ -25,66 +29,68 @@ ENVIRONMENT = {
 
 
 def run_here(
-    stage: str,
+    until: str,
     experiment: str | None,
-    settings: list[str],
+    texts: list[str],
     store: str,
     run_id: str | None,
     workers: str,
     began: float,
 ) -> None:
-    """Check everything that was given, then run the flow up to a stage and say what came out.
+    """Check everything that was given, then run the flow up to a stage and print what came out.
 
-    `began`: when the command started, in seconds since the epoch. Raises UserError before
-    anything starts for whatever can be known by then.
+    `texts`: overrides as KEY=VALUE. `began`: when the command started, in seconds since the
+    epoch. Raises UserError before anything starts for whatever can be known by then.
     """
-    overrides: dict[str, Value] = dict(parse_override(text) for text in settings)
+    overrides: dict[str, Value] = dict(parse_override(text) for text in texts)
     check_local(Workers.parse(workers))
     opened = open_store(store)
-    known = run_id is not None and experiment is None and not settings
+    known = run_id is not None and experiment is None and not texts
     chosen = DEFAULT if experiment is None else experiment
     config = None if known else load_experiment(chosen, overrides)
     opened.check_writable()
     if run_id is None:
-        run_id = new_run_id(config.name if config else DEFAULT)
+        run_id = make_run_id(config.name if config else DEFAULT)
     run = open_run(opened, run_id, config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    show_progress()
-    logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
+    logging.getLogger("vae").setLevel(logging.INFO)
+    command = f"vae {'run' if until == 'publish' else until}"
+    command += f" --run-id {run.run_id} --store {shlex.quote(opened.uri)}"
     parameters = {
         "experiment": None if known else chosen,
         "overrides": overrides,
         "store": opened.uri,
         "run_id": run.run_id,
         "workers": workers,
-        "until": "publish" if stage == "run" else stage,
+        "until": until,
     }
-    with stoppable(f"vae {stage} --run-id {run.run_id} --store {opened.uri}"):
-        outcome = run_flow(parameters, began)
-    say(outcome, run.experiment.name, opened)
+    with stop_in_order(command), show_progress(run) as view:
+        logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
+        outcome = run_flow(parameters, began, view)
+    print_outcome(outcome, run.experiment.name, opened)
 
 
-def run_flow(parameters: dict[str, Any], began: float) -> dict[str, Any]:
+def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, Any]:
     """The pipeline, with a Prefect server and a Ray cluster of its own where none are named.
 
     Both start while other things are done: the server while the rest is imported, Ray while the
     server starts and the data is fetched.
     """
-    from flows.server import launched, reached
+    from flows.server import connect, launch_server
 
-    server = launched()
+    server = launch_server()
     from flows.pipeline import pipeline
     from flows.session import COMMAND, Command
 
-    with joined(Workers.parse(parameters["workers"])) as cluster, reached(server):
-        COMMAND.set(Command(began, cluster))
+    with join_cluster(Workers.parse(parameters["workers"])) as cluster, connect(server):
+        COMMAND.set(Command(began, cluster, view))
         outcome: dict[str, Any] = pipeline(**parameters)
     return outcome
 
 
 @contextmanager
-def stoppable(command: str) -> Iterator[None]:
+def stop_in_order(command: str) -> Iterator[None]:
     """A context that Ctrl-C and SIGTERM end in order, then the process, with status 130 or 143.
 
     `command` is what goes on from there. Everything unwinds first, so that no process stays
@@ -110,16 +116,22 @@ def stoppable(command: str) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def show_progress() -> None:
-    """Print the package's own log lines, plainly."""
+@contextmanager
+def show_progress(run: Run) -> Iterator[View]:
+    """A context with the view of a terminal, where there is one; else with lines of the log."""
+    if sys.stdout.isatty():
+        from flows.live import LiveView
+
+        with LiveView(run) as view:
+            yield view
+        return
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    package = logging.getLogger("vae")
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
+    logging.getLogger("vae").addHandler(handler)
+    yield View()
 
 
-def say(outcome: dict[str, Any], name: str, store: Store) -> None:
+def print_outcome(outcome: dict[str, Any], name: str, store: Store) -> None:
     """What came out, and what to do with it."""
     result = outcome["result"]
     if outcome["stage"] == "publish":

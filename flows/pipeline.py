@@ -2,29 +2,25 @@
 
 import logging
 import os
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.runtime import flow_run
+from pydantic import Field
 
-from flows import tasks
-from flows.session import opened
+from flows.session import Session, open_session
+from flows.stages import NAMES, STAGES, Stage, check_stage
+from flows.tasks import make_task
 from vae.cluster.session import Workers
 from vae.errors import UserError
-from vae.experiments.loading import Experiment, load_experiment
+from vae.experiments.loading import load_experiment
+from vae.experiments.settings import Experiment
 from vae.runs.run import open_run
-from vae.store import open_store
+from vae.store.open import open_store
 
 log = logging.getLogger("vae.pipeline")
-Stage = Literal["data", "search", "train", "evaluate", "publish"]
-Settings = dict[str, Any]  # a table as well, such as search.space; load_experiment checks them
-STAGES: dict[Stage, Any] = {
-    "data": tasks.data,
-    "search": tasks.search,
-    "train": tasks.train,
-    "evaluate": tasks.evaluate,
-    "publish": tasks.publish,
-}
+Settings = dict[str, Any]  # by dotted name; a table as well, such as search.space
+StageName = Annotated[str, Field(json_schema_extra={"enum": NAMES})]  # a list to pick from
 
 
 @flow(name="pipeline", flow_run_name="{experiment}-{until}", persist_result=False)
@@ -34,7 +30,7 @@ def pipeline(
     store: str | None = None,
     run_id: str | None = None,
     workers: str = "auto",
-    until: Stage = "publish",
+    until: StageName = "publish",
 ) -> dict[str, Any]:
     """Take a dataset to a published model; do only what the store does not hold yet.
 
@@ -50,7 +46,7 @@ def pipeline(
 
 
 def run_stages(
-    until: Stage,
+    until: str,
     experiment: str | None,
     overrides: Settings | None,
     store: str | None,
@@ -59,20 +55,29 @@ def run_stages(
 ) -> dict[str, Any]:
     """Run the stages in order up to `until`; its result, the run's id, and where W&B keeps it."""
     logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
-    settings = load_experiment(experiment, overrides) if experiment else None
+    last = NAMES.index(check_stage(until))
+    chosen = load_experiment(experiment, overrides) if experiment else None
     opened_store = open_store(store or os.environ.get("VAE_STORE", "./store"))
-    run = open_run(opened_store, run_id or id_of_flow_run(settings), settings)
-    with opened(run, Workers.parse(workers)) as session:
-        for stage, task in STAGES.items():
-            result: dict[str, Any] = task(session)
-            if stage == until:
-                break
-    log.info("time     %s", session.time_split())
+    run = open_run(opened_store, run_id or derive_run_id(chosen), chosen)
+    with open_session(run, Workers.parse(workers)) as session:
+        for stage in STAGES[: last + 1]:
+            result = run_stage(stage, session)
+    log.info("time     %s", session.format_times())
     where = {"urls": session.tracker.urls, "paths": [str(p) for p in session.tracker.paths]}
     return {"run_id": run.run_id, "stage": until, "result": result, "wandb": where}
 
 
-def id_of_flow_run(experiment: Experiment | None) -> str:
+def run_stage(stage: Stage, session: Session) -> Any:
+    """A stage's result, from a Prefect task that does its work unless the store has it."""
+    work = stage.load()
+
+    def run(session: Session) -> dict[str, Any]:
+        return session.run_once(stage.name, lambda: work(session))
+
+    return make_task(stage, run)(session)
+
+
+def derive_run_id(experiment: Experiment | None) -> str:
     """The same id for every attempt at one flow run, so that Prefect's retries continue it.
 
     Raises UserError if there is no experiment to begin with.

@@ -1,30 +1,54 @@
-"""What people and W&B are told while a run is at work."""
+"""What people and W&B are told while a run is at work: lines, curves, and the view."""
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from flows.session import Session
-from vae.cluster import launch
+from vae.cluster.launch import Event
 from vae.evaluation.bounds import VALIDATION_SAMPLES
-from vae.registry.publish import METRIC
-from vae.tracking import TrackedRun
+from vae.registry.promote import METRIC
+from vae.runs.trials import Trial
+from vae.tracking.run import TrackedRun
 
 log = logging.getLogger("vae.pipeline")
+LINE_S = 10.0  # between lines inside an epoch
+CLOCKS = ("began", "ended")  # of an epoch: no metrics
+EVALUATION_LINE = (
+    "evaluate test: negative ELBO {nelbo:.2f} nats (rate {rate:.2f}, distortion {distortion:.2f}), "
+    "-log p(x) <= {nll:.2f} nats with K = {nll_samples:.0f}, {bits_per_dim:.4f} bits/dim, "
+    "{active_units:.0f} active units"
+)
+QUALITY_LINE = (
+    "a linear probe of the latents is {probe_accuracy:.2%} right, Fréchet distance "
+    "{frechet_samples:.2f} of samples, {frechet_reconstructions:.2f} of reconstructions, "
+    "{frechet_floor:.2f} of training images"
+)
+TRIAL_LINE = (
+    "search   trial {number} of {trials}  epoch {epoch} of {epochs}  "
+    "val {loss:.2f} nats  ({varied})"
+)
+EPOCH_LINE = (
+    "train    epoch {epoch} of {epochs}  loss {train_loss:.2f}  val {val_loss:.2f} nats  "
+    "{images_per_s:.0f} images/s  {left_s:.0f} s left"
+)
 
 
-def quality_line(metrics: dict[str, float]) -> str:
+def tell_evaluation(metrics: Mapping[str, float]) -> None:
+    """Two lines of what was measured on the test split."""
+    log.info("%s", EVALUATION_LINE.format_map(metrics))
+    log.info("evaluate test: %s", format_quality(metrics))
+
+
+def format_quality(metrics: Mapping[str, float]) -> str:
     """The probe and the Fréchet distances in a few words, or why there are none."""
     if "probe_accuracy" not in metrics:
         return "no labels, so neither a probe of the latents nor Fréchet distances"
-    return (
-        "a linear probe of the latents is {probe_accuracy:.2%} right, Fréchet distance "
-        "{frechet_samples:.2f} of samples, {frechet_reconstructions:.2f} of reconstructions, "
-        "{frechet_floor:.2f} of training images".format_map(metrics)
-    )
+    return QUALITY_LINE.format_map(metrics)
 
 
-def settings_line(overrides: dict[str, Any]) -> str:
+def format_overrides(overrides: Mapping[str, Any]) -> str:
     """What varied, in a few characters: 'latent_dim 20, learning_rate 0.0012'."""
     return ", ".join(
         f"{name.rpartition('.')[2]} {value:.3g}"
@@ -35,25 +59,35 @@ def settings_line(overrides: dict[str, Any]) -> str:
 
 
 class TrialProgress:
-    """Tells people and W&B of every epoch of every trial."""
+    """Tells of every epoch and end of every trial."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.opened: dict[int, TrackedRun] = {}  # of the trials of this session, by number
+        self.tracked: dict[int, TrackedRun] = {}  # of the trials of this session, by number
 
-    def __call__(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
+    def on_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
+        """A line, and the metrics on the trial's own curves."""
         config = self.session.run.experiment.search
-        log.info(
-            "search   trial %d of %d  epoch %d of %d  val %.2f nats  (%s)",
-            *(number, config.trials, row["epoch"], config.epochs, row["val/loss"]),
-            settings_line(overrides),
+        line = TRIAL_LINE.format(
+            number=number,
+            trials=config.trials,
+            epoch=row["epoch"],
+            epochs=config.epochs,
+            loss=row["val/loss"],
+            varied=format_overrides(overrides),
         )
-        tracked = self.opened[number] = self.session.track("search", f"trial-{number:02d}")
-        tracked.log({name: row[name] for name in row if name not in ("began", "ended")})
+        log.info("%s", line)
+        self.session.view.on_trial_epoch(number, overrides, row)
+        tracked = self.tracked[number] = self.session.track("search", f"trial-{number:02d}")
+        tracked.log({name: value for name, value in row.items() if name not in CLOCKS})
         if row["epoch"] == 1:
-            tracked.summary(overrides)
+            tracked.set_summary(overrides)
 
-    def table(self, trials: list[Any]) -> None:
+    def on_end(self, trial: Trial) -> None:
+        """The view alone shows how it ended: the line of its last epoch is there."""
+        self.session.view.on_trial_end(trial)
+
+    def show_table(self, trials: list[Trial]) -> None:
         """All trials as one W&B table, on the run of the evaluation."""
         settings = sorted({name for trial in trials for name in trial.overrides})
         rows = [
@@ -61,42 +95,58 @@ class TrialProgress:
             for t in trials
         ]
         columns = ["trial", *settings, "val/loss", "epochs", "stopped"]
-        self.session.track("evaluate").table("trials", columns, rows)
-        for tracked in self.opened.values():
+        self.session.track("evaluate").log_table("trials", columns, rows)
+        for tracked in self.tracked.values():
             tracked.finish()
 
 
 class FitProgress:
-    """Tells people and W&B of every event of the final training."""
+    """Tells of every event of the final training."""
 
     def __init__(self, session: Session) -> None:
         self.session, self.epochs = session, session.run.experiment.train.epochs
+        self.line_at = time.time()
 
-    def __call__(self, event: launch.Event) -> None:
+    def __call__(self, event: Event) -> None:
         if "row" in event:
-            self.epoch(event["row"], event["losses"])
+            self.tell_epoch(event["row"], event["losses"])
         elif "resumed" in event:
             log.info("train    resumed after epoch %d of %d", event["resumed"], self.epochs)
         else:
+            self.tell_step(event)
+
+    def tell_step(self, event: Event) -> None:
+        """How far the epoch is: the view at once, a line now and then."""
+        self.session.view.on_fit_step(event["epoch"], event["step"], event["steps"])
+        if time.time() - self.line_at > LINE_S:
+            self.line_at = time.time()
             log.info("train    epoch %(epoch)d  step %(step)d of %(steps)d", event)
 
-    def done(self, best_epoch: int, bound: float) -> None:
-        """A line, and the bound by which runs on this dataset are compared."""
-        log.info(
-            "train    epoch %d is the best: val -log p(x) <= %.2f nats with K = %d",
-            *(best_epoch, bound, VALIDATION_SAMPLES),
-        )
-        self.session.track("train").summary({METRIC: bound})
-
-    def epoch(self, row: dict[str, float], losses: list[float]) -> None:
+    def tell_epoch(self, row: dict[str, float], losses: list[float]) -> None:
         """A line, and the metrics with the loss of each step."""
-        left_s = (self.epochs - row["epoch"]) * (time.time() - row["began"])
-        log.info(
-            "train    epoch %d of %d  loss %.2f  val %.2f nats  %d images/s  %.0f s left",
-            *(row["epoch"], self.epochs, row["train/loss"], row["val/loss"]),
-            *(row["images_per_s"], left_s),
+        self.line_at = time.time()
+        line = EPOCH_LINE.format(
+            epoch=row["epoch"],
+            epochs=self.epochs,
+            train_loss=row["train/loss"],
+            val_loss=row["val/loss"],
+            images_per_s=row["images_per_s"],
+            left_s=(self.epochs - row["epoch"]) * (time.time() - row["began"]),
         )
+        log.info("%s", line)
+        self.session.view.on_fit_epoch(row)
         tracked, first = self.session.track("train"), row["step"] - len(losses)
         for offset in range(0, len(losses), max(1, len(losses) // 20)):
             tracked.log({"step": first + offset, "step/loss": losses[offset]}, step_metric="step")
-        tracked.log({name: row[name] for name in row if name not in ("began", "ended", "step")})
+        unplotted = (*CLOCKS, "step")
+        tracked.log({name: value for name, value in row.items() if name not in unplotted})
+
+    def tell_best(self, best_epoch: int, bound: float) -> None:
+        """A line, and the bound by which runs on this dataset are compared."""
+        log.info(
+            "train    epoch %d is the best: val -log p(x) <= %.2f nats with K = %d",
+            best_epoch,
+            bound,
+            VALIDATION_SAMPLES,
+        )
+        self.session.track("train").set_summary({METRIC: bound})

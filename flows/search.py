@@ -1,7 +1,6 @@
 """The search alone as a Prefect flow: the pipeline's first two stages, and the winner shown."""
 
 import json
-import math
 import re
 from typing import Any
 
@@ -9,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.pipeline import Settings, run_stages
-from vae.publishing.plots import TrialRow, outcome
+from vae.runs.trials import Trial, sort_trials
 
 
 @flow(name="search", flow_run_name="{experiment}", persist_result=False)
@@ -29,46 +28,39 @@ def search(
     """
     ended = run_stages("search", experiment, overrides, store, run_id, workers="1")
     create_markdown_artifact(
-        winner_markdown(ended["run_id"], ended["result"]),
-        key=artifact_key(experiment),
+        format_winner(ended["run_id"], ended["result"]),
+        key=make_artifact_key(experiment),
         description=f"The winning trial of run {ended['run_id']}",
     )
     return ended
 
 
-def artifact_key(experiment: str) -> str:
+def make_artifact_key(experiment: str) -> str:
     """One key for every search of an experiment, so that Prefect shows them as a history."""
     return "search-" + re.sub(r"[^a-z0-9]+", "-", experiment.lower()).strip("-")
 
 
-def winner_markdown(run_id: str, result: dict[str, Any]) -> str:
+def format_winner(run_id: str, result: dict[str, Any]) -> str:
     """The winner's settings and a table of all trials, best first; bounds in nats per image."""
-    settings, trials = result["overrides"], result["trials"]
+    trials = sort_trials([Trial.from_dict(plain) for plain in result["trials"]])
     if not trials:
         return f"Run `{run_id}` has no search: the experiment's search.trials is 0."
-    rows = sorted(trials, key=place)
-    names = sorted({name for trial in trials for name in trial["overrides"]})
+    names = sorted({name for trial in trials for name in trial.overrides})
     lines = [f"Run `{run_id}`: the lowest validation loss of {len(trials)} trials has", ""]
-    lines += [f"- `{name}` = {json.dumps(value)}" for name, value in settings.items()]
+    lines += [f"- `{name}` = {json.dumps(value)}" for name, value in result["overrides"].items()]
     columns = ["trial", "val/loss", "epochs", "outcome", *names]
-    lines += ["", table_line(columns), table_line(["---"] * len(columns))]
-    lines += [table_line(trial_cells(trial, names)) for trial in rows]
+    lines += ["", format_line(columns), format_line(["---"] * len(columns))]
+    lines += [format_line(format_cells(trial, names)) for trial in trials]
     return "\n".join(lines) + "\n"
 
 
-def place(trial: TrialRow) -> tuple[bool, float]:
-    """Where a trial stands among others: by its loss, but one that failed can't win."""
-    failed = bool(trial["error"]) or trial["loss"] is None
-    return failed, math.inf if trial["loss"] is None else trial["loss"]
-
-
-def trial_cells(trial: TrialRow, names: list[str]) -> list[str]:
+def format_cells(trial: Trial, names: list[str]) -> list[str]:
     """A trial as cells of the table; a dash where it has nothing to say."""
-    loss = "–" if trial["loss"] is None else f"{trial['loss']:.2f}"
-    values = [json.dumps(trial["overrides"].get(name, "–"), ensure_ascii=False) for name in names]
-    return [str(trial["number"]), loss, str(trial["epochs"]), outcome(trial), *values]
+    loss = "–" if trial.loss is None else f"{trial.loss:.2f}"
+    values = [json.dumps(trial.overrides.get(name, "–"), ensure_ascii=False) for name in names]
+    return [str(trial.number), loss, str(trial.epochs), trial.outcome, *values]
 
 
-def table_line(cells: list[str]) -> str:
+def format_line(cells: list[str]) -> str:
     """One line of a Markdown table."""
     return f"| {' | '.join(cells)} |"

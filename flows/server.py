@@ -18,12 +18,12 @@ from contextlib import contextmanager
 
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-from vae.errors import UserError, one_line
+from vae.errors import UserError, extract_message
 
 Server = subprocess.Popen[str]
 
 
-def launched() -> Server | None:
+def launch_server() -> Server | None:
     """A server that is starting, or none where the settings name one or forbid it.
 
     It ends with this process, however that ends.
@@ -44,7 +44,7 @@ def launched() -> Server | None:
 
 
 @contextmanager
-def reached(server: Server | None) -> Iterator[None]:
+def connect(server: Server | None) -> Iterator[None]:
     """A context in which Prefect's client talks to the server, if there is one.
 
     Waits until it answers. Raises RuntimeError if it ended instead, UserError if the one that the
@@ -54,7 +54,7 @@ def reached(server: Server | None) -> Iterator[None]:
         check_answers()
         yield
         return
-    with temporary_settings({PREFECT_API_URL: url_of(server)}):
+    with temporary_settings({PREFECT_API_URL: read_url(server)}):
         yield
 
 
@@ -71,10 +71,12 @@ def check_answers() -> None:
     with get_client(sync_client=True) as client:
         error = client.api_healthcheck()
     if error:
-        raise UserError(f"no Prefect server answers at PREFECT_API_URL={url}: {one_line(error)}")
+        raise UserError(
+            f"no Prefect server answers at PREFECT_API_URL={url}: {extract_message(error)}"
+        )
 
 
-def url_of(server: Server) -> str:
+def read_url(server: Server) -> str:
     """Where the API answers, once it does. Raises RuntimeError if the server ended instead."""
     line = server.stdout.readline() if server.stdout else ""
     if not line:

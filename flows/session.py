@@ -1,4 +1,4 @@
-"""What the stages of one flow run share: the run, the cluster, W&B, and the clock."""
+"""What the stages of one flow run share: the run, the cluster, W&B, the view, and the clock."""
 
 import logging
 import os
@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from vae.cluster.session import Resources, Workers, joined
+from flows.view import View
+from vae.cluster.session import Resources, Workers, join_cluster
 from vae.runs.run import Result, Run
-from vae.runs.timing import Span, covered_s, split_line
-from vae.tracking import TrackedRun, Tracker
+from vae.runs.timing import Span, format_split, measure_covered_s
+from vae.tracking.run import TrackedRun
+from vae.tracking.tracker import Tracker
 
 log = logging.getLogger("vae.pipeline")
 
@@ -24,6 +26,7 @@ class Command(NamedTuple):
 
     began: float  # in seconds since the epoch
     cluster: Future[Resources]
+    view: View
 
 
 COMMAND: ContextVar[Command | None] = ContextVar("command", default=None)
@@ -37,6 +40,7 @@ class Session:
     cluster: Future[Resources]
     tracker: Tracker
     began: float
+    view: View = field(default_factory=View)
     times: dict[str, dict[str, float]] = field(default_factory=dict)
     tracked: dict[str, TrackedRun] = field(default_factory=dict)
 
@@ -45,21 +49,24 @@ class Session:
         """What the Ray cluster has; waits until there is one."""
         return self.cluster.result()
 
-    def once(self, stage: str, work: Callable[[], tuple[Result, list[Span]]]) -> Result:
+    def run_once(self, stage: str, work: Callable[[], tuple[Result, list[Span]]]) -> Result:
         """A stage's result: the one in the store, or that of doing the work now."""
-        found = self.run.result(stage)
+        found = self.run.read_result(stage)
         if found is not None:
             log.info("%-8s done before, nothing to do", stage)
+            self.view.on_stage_end(stage, 0.0)
             return found
         began = time.time()
+        self.view.on_stage_start(stage)
         result, spans = work()
-        took = {"seconds": time.time() - began, "compute_s": covered_s(spans)}
+        took = {"seconds": time.time() - began, "compute_s": measure_covered_s(spans)}
         self.times[stage] = took
+        self.view.on_stage_end(stage, took["seconds"])
         return self.run.record(stage, result | {"time": took})
 
-    def needed(self, stage: str) -> Result:
+    def require_result(self, stage: str) -> Result:
         """The result of an earlier stage, which has run by now."""
-        result = self.run.result(stage)
+        result = self.run.read_result(stage)
         if result is None:
             raise RuntimeError(f"run '{self.run.run_id}' has no result of its stage {stage}")
         return result
@@ -68,23 +75,23 @@ class Session:
         """The W&B run of that job in this session, opened when first asked for."""
         key = f"{job_type} {name}".strip()
         if key not in self.tracked:
-            settings = self.run.experiment.to_dict() | {"run_id": self.run.run_id}
-            self.tracked[key] = self.tracker.run(job_type, name or job_type, settings)
+            config = self.run.experiment.to_dict() | {"run_id": self.run.run_id}
+            self.tracked[key] = self.tracker.start_run(job_type, name or job_type, config)
         return self.tracked[key]
 
-    def time_split(self) -> str:
+    def format_times(self) -> str:
         """Where this session's seconds went, in one line."""
-        return split_line(self.times, time.time() - self.began)
+        return format_split(self.times, time.time() - self.began)
 
 
 @contextmanager
-def opened(run: Run, workers: Workers) -> Iterator[Session]:
+def open_session(run: Run, workers: Workers) -> Iterator[Session]:
     """A session for one flow run, with the command's Ray session or one of its own.
 
     W&B is closed at the end.
     """
     command, directory = COMMAND.get(), Path(os.environ.get("WANDB_DIR", "."))
-    began = command.began if command else time.time()
-    cluster = nullcontext(command.cluster) if command else joined(workers)
+    began, view = (command.began, command.view) if command else (time.time(), View())
+    cluster = nullcontext(command.cluster) if command else join_cluster(workers)
     with cluster as joining, Tracker(run.run_id, directory) as tracker:
-        yield Session(run, joining, tracker, began)
+        yield Session(run, joining, tracker, began, view)

@@ -8,7 +8,8 @@ import hypothesis
 import pytest
 
 from tests.support.s3_server import S3Server, start_s3_server
-from vae.store import Store, open_store
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # time fails no test
 hypothesis.settings.load_profile("any machine")

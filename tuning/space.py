@@ -5,15 +5,15 @@ from typing import Any
 
 from ray import tune
 
-from vae.experiments.loading import Range
+from vae.experiments.settings import Range
 
 
-def domains(space: Mapping[str, Range]) -> dict[str, Any]:
+def build_space(space: Mapping[str, Range]) -> dict[str, Any]:
     """A Tune search space: choices, or ranges that stay whole numbers if both ends are."""
-    return {setting: domain(values) for setting, values in space.items()}
+    return {setting: to_domain(values) for setting, values in space.items()}
 
 
-def domain(values: Range) -> Any:
+def to_domain(values: Range) -> Any:
     """The Tune domain of one setting; both ends of a range belong to it."""
     if values.choice:
         return tune.choice(list(values.choice))

@@ -13,12 +13,12 @@ import torch.distributed as dist
 
 from tests.benchmarks.table import lines
 from tests.support.distributed import spawned
-from vae.models.networks import ModelConfig, build_model
-from vae.models.objectives import ObjectiveConfig
+from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
+from vae.models.networks import build_model
 from vae.training.batches import BatchPlan, Shard
 from vae.training.cpu import set_up_cpu
-from vae.training.fit import data_parallel
-from vae.training.step import TrainConfig, average, new_state, train_step
+from vae.training.fit import wrap_data_parallel
+from vae.training.step import StepContext, average, create_state, train_step
 
 WORLDS, BATCHES, STEPS = (1, 2, 4), (128, 512, 2048), 60
 SHAPE = (1, 28, 28)
@@ -28,15 +28,16 @@ def on_rank(rank: int, world: int, batch_size: int) -> list[float]:
     """Median seconds of a step, of one without its all-reduce, and of the all-reduce alone."""
     set_up_cpu()
     config = TrainConfig(batch_size=batch_size)
-    state = new_state(build_model(ModelConfig(), SHAPE), config, torch.device("cpu"))
-    forward = data_parallel(state.model, torch.device("cpu"))
+    state = create_state(build_model(ModelConfig(), SHAPE), config, torch.device("cpu"))
+    forward = wrap_data_parallel(state.model, torch.device("cpu"))
     plan = BatchPlan(seed=0, batch_size=batch_size, samples=1, latent_dim=20, binarize=True)
     images = torch.randint(0, 256, (batch_size, *SHAPE), dtype=torch.uint8)
-    (batch,) = plan.epoch(images, 0, Shard(rank, world))
+    (batch,) = plan.draw_epoch(images, 0, Shard(rank, world))
+    context = StepContext(config, ObjectiveConfig(), 1, Shard(rank, world))
     gradients = torch.zeros(sum(p.numel() for p in state.model.parameters()))
 
     def step(model: torch.nn.Module) -> None:
-        train_step(state, model, batch, config, ObjectiveConfig(), 1, Shard(rank, world))
+        train_step(state, model, batch, context)
         average(state, config)
 
     return [

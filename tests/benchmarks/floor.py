@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vae.models.networks import VAE, FoldedConvTranspose2d
-from vae.training.cuda_graph import WARM_UP_STEPS, captured
+from vae.training.cuda_graph import WARM_UP_STEPS, capture
 
 Product = Callable[[], object]
 
@@ -32,7 +32,7 @@ def step_of(model: VAE, batch_size: int, dtype: torch.dtype) -> Callable[[], Non
 
     for _ in range(WARM_UP_STEPS):
         step()
-    replay = captured(step, device)
+    replay = capture(step, device)
 
     def floor_step(_: object = step) -> None:  # keeps what the graph reads
         replay()

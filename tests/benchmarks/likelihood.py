@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.benchmarks.table import lines
+from vae.data.binarization import prepare_inputs
 from vae.data.datasets import load, prepare
-from vae.experiments.loading import Overrides, load_experiment
-from vae.models.importance_bound import block_latents, importance_bound
+from vae.experiments.loading import load_experiment
+from vae.experiments.settings import Overrides
+from vae.models.importance_bound import choose_block, importance_bound
 from vae.models.networks import VAE
-from vae.store import open_store
+from vae.store.open import open_store
 from vae.training.cpu import set_up_cpu
-from vae.training.fit import Fit, evaluation_images
+from vae.training.fit import Fit
 
 SAMPLES = 5000  # K
 SETTINGS: Overrides = {
@@ -84,8 +86,8 @@ def trained_model() -> tuple[VAE, Tensor]:
         )
     fit = Fit(experiment, train, val, torch.device("cpu"))
     for _ in range(experiment.train.epochs):
-        fit.epoch(fit.state.model, lambda step: None)
-    return fit.state.averaged.eval(), evaluation_images(test, experiment).float()
+        fit.run_epoch(fit.state.model, lambda step: None)
+    return fit.state.averaged.eval(), prepare_inputs(test, experiment.data).float()
 
 
 def loop(model: VAE) -> Bound:
@@ -118,7 +120,7 @@ def products(model: VAE, dtype: torch.dtype) -> Bound:
 
     def multiply(x_BCHW: Tensor) -> None:
         for _ in x_BCHW:
-            for block in z_KD.chunk(-(-SAMPLES // block_latents(x_BCHW))):
+            for block in z_KD.chunk(-(-SAMPLES // choose_block(x_BCHW))):
                 for weight in weights:
                     block = block @ weight
 
@@ -130,7 +132,7 @@ def ours(model: VAE) -> Callable[[Tensor], Tensor]:
 
     def bound(x_BCHW: Tensor) -> Tensor:
         noise = torch.Generator().manual_seed(0)
-        block = block_latents(x_BCHW)
+        block = choose_block(x_BCHW)
         mu_BD, logvar_BD = model.encode(x_BCHW)
         return importance_bound(
             model, x_BCHW, mu_BD, logvar_BD, noise, samples=SAMPLES, block=block

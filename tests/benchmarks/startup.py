@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.benchmarks.table import lines
 from vae.runs.run import open_run
-from vae.store import open_store
+from vae.store.open import open_store
 
 VAE = Path(sys.executable).with_name("vae")
 TRAIN = ["train", "--experiment", "tiny", "--set", "search.trials=0", "--workers", "2"]
@@ -32,7 +32,7 @@ def milestones(folder: Path) -> list[tuple[str, float]]:
             if line.split()[:1] in (["run"], ["data"], ["search"]):
                 reached.append((f"`{line.split()[0]}` is printed", time.time() - began))
     run = open_run(open_store(str(folder)), "bench", None)
-    trained = run.result("train")
+    trained = run.read_result("train")
     assert trained is not None
     reached.append(("the first step begins", trained["history"][0]["began"] - began))
     reached.append(("the last epoch has ended", trained["history"][-1]["ended"] - began))

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from tests.benchmarks import common_loop, floor
 from tests.benchmarks.table import lines, medians
-from vae.models.networks import ModelConfig, build_model
-from vae.models.objectives import ObjectiveConfig
+from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
+from vae.models.networks import build_model
 from vae.training.batches import BatchPlan, Shard
 from vae.training.cpu import set_up_cpu
-from vae.training.cuda_graph import step_on
-from vae.training.step import TrainConfig, new_state, train_epoch
+from vae.training.cuda_graph import choose_step
+from vae.training.step import StepContext, create_state, train_epoch
 
 NETWORKS = {
     "ImprovedVAE": ModelConfig(kind="ImprovedVAE", hidden=(400,), latent_dim=20, activation="relu"),
@@ -37,16 +37,16 @@ def engine_epoch(
     """One epoch of the engine, as a function to time."""
     config = TrainConfig(batch_size=batch_size, precision=precision)  # type: ignore[arg-type]
     model = build_model(NETWORKS[kind], SHAPE, torch.full(SHAPE, 0.13))
-    state = new_state(model, config, images_NCHW.device)
+    state = create_state(model, config, images_NCHW.device)
     plan = BatchPlan(
         seed=0, batch_size=batch_size, samples=1, latent_dim=model.latent_dim, binarize=True
     )
-    steps, step = plan.steps(len(images_NCHW)), step_on(images_NCHW.device, Shard())
+    steps, step = plan.count_steps(len(images_NCHW)), choose_step(images_NCHW.device, Shard())
+    context = StepContext(config, ObjectiveConfig(), steps, Shard())
 
     def epoch() -> None:
-        batches = plan.epoch(images_NCHW, state.epoch, Shard())
-        arguments = (state, state.model, batches, config, ObjectiveConfig())
-        train_epoch(*arguments, steps=steps, shard=Shard(), step=step)
+        batches = plan.draw_epoch(images_NCHW, state.epoch, Shard())
+        train_epoch(state, state.model, batches, context, step)
 
     return epoch
 

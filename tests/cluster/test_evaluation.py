@@ -11,17 +11,18 @@ import pytest
 import torch
 from torchvision.io import write_png
 
-from vae.cluster.evaluation import judge, validation_bound
-from vae.cluster.session import Resources, Workers, joined
-from vae.data.datasets import DataConfig, DatasetRef, load, prepare
+from vae.cluster.evaluation import bound_validation, judge
+from vae.cluster.session import Resources, Workers, join_cluster
+from vae.data.binarization import prepare_inputs
+from vae.data.datasets import DatasetRef, load, prepare
 from vae.errors import UserError
-from vae.evaluation.bounds import VALIDATION_SAMPLES, EvaluationConfig, chunks, likelihood_sums
-from vae.evaluation.classifier import FORMAT, Classifier, Kept, to_bytes
-from vae.experiments.loading import Experiment
-from vae.models.networks import VAE, ModelConfig, build_model
-from vae.store import Store, open_store
+from vae.evaluation.bounds import VALIDATION_SAMPLES, count_chunks, sum_likelihood
+from vae.evaluation.classifier import FORMAT, Classifier, JudgedClassifier, to_bytes
+from vae.experiments.settings import DataConfig, EvaluationConfig, Experiment, ModelConfig
+from vae.models.networks import VAE, build_model
 from vae.store.local import LocalStore
-from vae.training.fit import evaluation_images
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning"
@@ -34,7 +35,7 @@ QUALITY = {"probe_accuracy", "frechet_samples", "frechet_reconstructions", "frec
 @pytest.fixture(scope="module")
 def resources() -> Iterator[Resources]:
     """A local Ray session."""
-    with joined(Workers()) as found:
+    with join_cluster(Workers()) as found:
         yield found.result()
 
 
@@ -101,13 +102,13 @@ def test_the_validation_bound(resources: Resources, pictures: Path, store: Store
     more = replace(experiment, evaluation=replace(experiment.evaluation, samples=7))
     ref = prepare(experiment.data, store)
     bounds = [
-        validation_bound(model_of(), given, ref, store, resources)[0]
+        bound_validation(model_of(), given, ref, store, resources)[0]
         for given in (experiment, more)
     ]
-    images = evaluation_images(torch.from_numpy(load(ref, store, "val").images), experiment)
+    images = prepare_inputs(torch.from_numpy(load(ref, store, "val").images), experiment.data)
     config = EvaluationConfig(samples=VALIDATION_SAMPLES)
     model = model_of().to("cuda" if resources.use_gpu else "cpu")
-    sums = likelihood_sums(model, images, range(chunks(len(images))), config)
+    sums = sum_likelihood(model, images, range(count_chunks(len(images))), config)
     assert bounds == [sums.nll] * 2
 
 
@@ -139,7 +140,7 @@ def test_the_first_of_two_classifiers_is_used(
     store = LateStore(tmp_path / "store")
     experiment = experiment_of(pictures)
     ref = prepare(experiment.data, store)
-    others = to_bytes(Kept(Classifier(SHAPE, CLASSES), 0.125), ref.digest)
+    others = to_bytes(JudgedClassifier(Classifier(SHAPE, CLASSES), 0.125), ref.digest)
     store.create(key_of(ref), others)
     with caplog.at_level(logging.INFO, "vae"):
         metrics, _ = judge(model_of(), experiment, ref, store, resources)

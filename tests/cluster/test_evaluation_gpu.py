@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from vae.cluster.evaluation import gathered, one_slot, started
+from vae.cluster.evaluation import gather, request_slot, start_job
 from vae.cluster.session import Resources, Workers
 
 
@@ -21,9 +21,9 @@ def session() -> Iterator[None]:
 @pytest.mark.parametrize(("gpus", "processes"), [(1, 1), (2, 3)])
 def test_jobs_share_a_process_if_there_is_one_gpu(gpus: int, processes: int) -> None:
     """One after the other, where CUDA has begun already; it can't begin again on a second GPU."""
-    slot = one_slot(Resources(cpus=1, gpus=gpus, workers=Workers()))
+    slot = request_slot(Resources(cpus=1, gpus=gpus, workers=Workers()))
     pids = set()
     for _ in range(3):
-        (pid,), _spans = gathered([started(os.getpid, **slot)])
+        (pid,), _spans = gather([start_job(os.getpid, **slot)])
         pids.add(pid)
     assert len(pids) == processes

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from vae.cluster.launch import check_model, first_failure, uri_for_ray
+from vae.cluster.launch import check_model, find_first_failure, quote_uri
 from vae.data.datasets import DatasetRef
-from vae.errors import UserError, brief
+from vae.errors import UserError, describe_error
 from vae.experiments.loading import load_experiment
 
 DIGITS = DatasetRef(
@@ -36,7 +36,7 @@ def test_ray_writes_below_the_stores_own_prefix(prefix: str) -> None:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # or AWS is asked for a region
         environment.setenv("AWS_REGION", "us-east-1")
-        _, path = pyarrow.fs.FileSystem.from_uri(uri_for_ray(f"s3://bucket/{prefix}/x"))
+        _, path = pyarrow.fs.FileSystem.from_uri(quote_uri(f"s3://bucket/{prefix}/x"))
     assert path == f"bucket/{prefix}/x"
 
 
@@ -57,4 +57,4 @@ def test_what_failed_first(error: TrainingFailedError, told: str) -> None:
     if isinstance(error, WorkerGroupError):  # as a worker's exception comes to the driver
         failures = error.worker_failures.items()
         error.worker_failures = {k: UserExceptionWithTraceback(v, "Traceback") for k, v in failures}
-    assert brief(first_failure(error)).endswith(told)
+    assert describe_error(find_first_failure(error)).endswith(told)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.cluster.session import CPU_WORKERS, Resources, Workers, interruptible, resources_of_session
+from vae.cluster.session import CPU_WORKERS, Resources, Workers, run_interruptibly, start_session
 from vae.errors import UserError
 
 
@@ -80,7 +80,7 @@ def test_no_cluster_at_an_address(address: str, monkeypatch: pytest.MonkeyPatch)
     leaving = threading.Event()
     leaving.set()
     with pytest.raises(UserError) as refused:
-        resources_of_session(Workers(), leaving)
+        start_session(Workers(), leaving)
     assert f"no Ray cluster at RAY_ADDRESS={address}: " in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
@@ -89,10 +89,10 @@ def test_what_work_returns_and_raises() -> None:
     """Work on its own thread answers as if it were called, and sees the caller's context."""
     flow = contextvars.ContextVar("flow", default="none")
     flow.set("pipeline")
-    assert interruptible(threading.current_thread) is not threading.current_thread()
-    assert interruptible(flow.get) == "pipeline"
+    assert run_interruptibly(threading.current_thread) is not threading.current_thread()
+    assert run_interruptibly(flow.get) == "pipeline"
     with pytest.raises(ZeroDivisionError):
-        interruptible(lambda: 1 // 0)
+        run_interruptibly(lambda: 1 // 0)
 
 
 def test_a_signal_is_heard_while_work_blocks() -> None:
@@ -110,7 +110,7 @@ def test_a_signal_is_heard_while_work_blocks() -> None:
     try:
         timer.start()
         with pytest.raises(CancelledError):
-            interruptible(forever.wait)
+            run_interruptibly(forever.wait)
     finally:
         forever.set()
         signal.signal(signal.SIGUSR2, before)

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 
 from vae.data.catalogue import DATASETS
-from vae.data.datasets import (
-    DataConfig,
-    load,
-    prepare,
-)
-from vae.store import Store
+from vae.data.datasets import load, prepare
+from vae.experiments.settings import DataConfig
+from vae.store.promises import Store
 
 SPLITS = ("train", "val", "test")
 

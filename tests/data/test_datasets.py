@@ -14,17 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from tests.support.idx_files import idx_files, numbers
 from vae.data.catalogue import DatasetSpec
-from vae.data.datasets import (
-    ChecksumError,
-    DataConfig,
-    DatasetRef,
-    load,
-    prepare_from,
-)
+from vae.data.datasets import ChecksumError, DatasetRef, load, prepare_from
 from vae.data.formats import parse_idx
-from vae.data.sources import operator_mirror, sha256
+from vae.data.sources import list_operator_mirrors
 from vae.errors import UserError
-from vae.store import Store, open_store
+from vae.experiments.settings import DataConfig
+from vae.files import hash_bytes
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 VALIDATION = 20
 SPLITS = ("train", "val", "test")
@@ -41,8 +38,8 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSpec:
     monkeypatch.setenv("VAE_DATA_MIRROR", str(tmp_path / "mirror"))
     return DatasetSpec(
         name="made-up",
-        digests={name: sha256(data) for name, data in files.items()},
-        sources=lambda: operator_mirror("made-up"),
+        digests={name: hash_bytes(data) for name, data in files.items()},
+        sources=lambda: list_operator_mirrors("made-up"),
         parse=parse_idx,
     )
 
@@ -145,8 +142,9 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from vae.data.catalogue import DatasetSpec, Parsed
-from vae.data.datasets import DataConfig, Split, load, prepare_from
-from vae.store import open_store
+from vae.experiments.settings import DataConfig
+from vae.data.datasets import Split, load, prepare_from
+from vae.store.open import open_store
 
 class Dying:
     def __init__(self, store, writes):
@@ -192,7 +190,7 @@ def test_changed_arrays_are_refused_by_name_and_hash(
     with pytest.raises(ChecksumError) as changed:
         load(ref, local, "val")
     assert f"{ref.key}/val.npy: sha256 expected {ref.files['val.npy']}" in str(changed.value)
-    assert f"found {sha256(b'rot')}" in str(changed.value)
+    assert f"found {hash_bytes(b'rot')}" in str(changed.value)
     local.delete(f"{ref.key}/test.npy")
     with pytest.raises(ChecksumError, match=r"test\.npy: missing"):
         load(ref, local, "test")

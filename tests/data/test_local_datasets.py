@@ -9,14 +9,12 @@ import torch
 from torchvision.io import encode_jpeg, write_jpeg, write_png
 
 from tests.support.idx_files import numbered, numbers
-from vae.data.datasets import (
-    DataConfig,
-    load,
-    prepare,
-)
+from vae.data.datasets import load, locate, prepare
 from vae.data.formats import parse_images
 from vae.errors import UserError
-from vae.store import Store, open_store
+from vae.experiments.settings import DataConfig
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 SPLITS = ("train", "val", "test")
 decoding = pytest.mark.filterwarnings(
@@ -32,7 +30,7 @@ def test_what_is_no_dataset_and_no_path_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(UserError, match="allowed: mnist, fashion-mnist, cifar10, a folder") as told:
-        DataConfig(name=name).located()
+        locate(DataConfig(name=name))
     assert "\n" not in str(told.value)
     assert ("did you mean 'mnist'" in str(told.value)) == (name == "mnits")
 
@@ -43,9 +41,9 @@ def test_a_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "pets").mkdir()
     (tmp_path / "set.npy").write_bytes(b"")
     for name in ("pets", "./set.npy"):
-        located = DataConfig(name=name, validation=2).located()
+        located = locate(DataConfig(name=name, validation=2))
         assert located == DataConfig(name=str(tmp_path / name), validation=2)
-    assert DataConfig(name="mnist").located() == DataConfig(name="mnist")
+    assert locate(DataConfig(name="mnist")) == DataConfig(name="mnist")
 
 
 def png(*, color: int, bits: int, pixel: bytes) -> bytes:

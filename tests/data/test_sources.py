@@ -13,17 +13,17 @@ from vae.data.sources import (
     Mirror,
     SourceError,
     Unreachable,
-    cache_folder,
     fetch,
-    operator_mirror,
-    sha256,
-    torchvision_mirrors,
+    find_cache,
+    list_operator_mirrors,
+    list_torchvision_mirrors,
 )
 from vae.errors import UserError
-from vae.store import open_store
+from vae.files import hash_bytes
+from vae.store.open import open_store
 
 CONTENT = bytes(range(256)) * 8
-DIGESTS = {"images": sha256(CONTENT), "labels": sha256(b"labels")}
+DIGESTS = {"images": hash_bytes(CONTENT), "labels": hash_bytes(b"labels")}
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_wrong_hash_is_refused_by_name_and_hash(
     (line,) = (record.getMessage() for record in caplog.records)
     assert line == (
         f"{bad.url}: images: refused, wrong content: "
-        f"sha256 expected {sha256(CONTENT)}, found {sha256(b'other')}"
+        f"sha256 expected {hash_bytes(CONTENT)}, found {hash_bytes(b'other')}"
     )
 
 
@@ -185,8 +185,8 @@ def test_a_corrupt_cache_is_refused_and_fetched_again(
     assert fetch("made-up", DIGESTS, [mirror], cache)["images"] == CONTENT
     (line,) = (record.getMessage() for record in caplog.records)
     assert str(cache / "images") in line
-    assert sha256(CONTENT) in line
-    assert sha256(b"rot") in line
+    assert hash_bytes(CONTENT) in line
+    assert hash_bytes(b"rot") in line
     assert (cache / "images").read_bytes() == CONTENT
 
 
@@ -203,15 +203,15 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
 def test_the_operators_mirror_holds_a_folder_per_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     """VAE_DATA_MIRROR is the root of the mirror; unset or empty there is none."""
     monkeypatch.setenv("VAE_DATA_MIRROR", "s3://bucket/data/")
-    assert operator_mirror("mnist") == [Mirror("s3://bucket/data/mnist")]
+    assert list_operator_mirrors("mnist") == [Mirror("s3://bucket/data/mnist")]
     monkeypatch.setenv("VAE_DATA_MIRROR", "")
-    assert operator_mirror("mnist") == []
+    assert list_operator_mirrors("mnist") == []
 
 
 @pytest.mark.parametrize("dataset", ["MNIST", "FashionMNIST", "CIFAR10"])
 def test_torchvision_names_the_public_mirrors(dataset: str) -> None:
     """The installed torchvision still lists at least one folder for each dataset."""
-    mirrors = torchvision_mirrors(dataset)
+    mirrors = list_torchvision_mirrors(dataset)
     assert mirrors
     assert all(mirror.url.startswith("http") for mirror in mirrors)
 
@@ -223,14 +223,14 @@ def test_the_cache_is_where_the_environment_says(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("VAE_CACHE", raising=False)
-    assert cache_folder() == tmp_path / ".cache" / "vae-pipeline"
+    assert find_cache() == tmp_path / ".cache" / "vae-pipeline"
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert cache_folder() == Path("/xdg/vae-pipeline")
+    assert find_cache() == Path("/xdg/vae-pipeline")
     monkeypatch.setenv("VAE_CACHE", "~/own")
-    assert cache_folder() == tmp_path / "own"
+    assert find_cache() == tmp_path / "own"
     monkeypatch.setenv("VAE_CACHE", "~nobody-of-that-name/own")
     with pytest.raises(UserError, match="VAE_CACHE '~nobody-of-that-name/own': there is no such"):
-        cache_folder()
+        find_cache()
 
 
 def test_success_is_logged_with_its_source(

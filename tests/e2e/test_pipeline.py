@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.support.command import vae
-from vae.registry.publish import list_versions
-from vae.store import open_store
+from vae.registry.read import list_versions
+from vae.store.open import open_store
 
 
 @pytest.mark.usefixtures("quiet_home")

@@ -19,11 +19,12 @@ from tests.support.command import Started, descendants, named, vae, wait_for_end
 from tests.support.distributed import spawned
 from vae.data.datasets import DatasetRef, load
 from vae.runs.run import open_run
-from vae.store import Store, open_store
+from vae.store.open import open_store
+from vae.store.promises import Store
 from vae.training import checkpoints
 from vae.training.batches import Shard
-from vae.training.checkpoints import saved
-from vae.training.fit import Fit, data_parallel
+from vae.training.checkpoints import list_checkpoints
+from vae.training.fit import Fit, wrap_data_parallel
 
 EPOCHS = 36
 CHECKPOINTS = "runs/killed/checkpoints"
@@ -57,7 +58,7 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     resumed = Started(*go_on, *here, "--workers", "2", cwd=tmp_path)
     resumed.until(lambda: f"resumed after epoch {newest.epoch - 1} of" in resumed.output)
     assert f"{newest.key} is corrupt" in resumed.output
-    resumed.until(lambda: saved(store, CHECKPOINTS)[0].epoch > newest.epoch)
+    resumed.until(lambda: list_checkpoints(store, CHECKPOINTS)[0].epoch > newest.epoch)
     interrupt(resumed)
     assert f"continue with: vae train --run-id killed --store {store.uri}\n" in resumed.output
 
@@ -74,18 +75,18 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     torch.testing.assert_close(ended, straight[-1], rtol=1e-8, atol=1e-10)
 
 
-def kill_a_worker_then_all(training: Started, store: Store) -> checkpoints.Saved:
+def kill_a_worker_then_all(training: Started, store: Store) -> checkpoints.Checkpoint:
     """SIGKILL one worker, and once the others go on, at any moment, everything; what was saved."""
-    training.until(lambda: saved(store, CHECKPOINTS))
+    training.until(lambda: list_checkpoints(store, CHECKPOINTS))
     workers = of_name("ray::RayTrainWorker", descendants(training.process.pid))
     assert len(workers) == 2
     os.kill(random.choice(workers), signal.SIGKILL)
     training.until(lambda: "resumed after epoch" in training.output)
-    training.until(lambda: len(saved(store, CHECKPOINTS)) > 1)
+    training.until(lambda: len(list_checkpoints(store, CHECKPOINTS)) > 1)
     time.sleep(random.uniform(0, 1))
     kill_all(training)
     assert not store.exists("runs/killed/train.json")
-    return saved(store, CHECKPOINTS)[0]
+    return list_checkpoints(store, CHECKPOINTS)[0]
 
 
 def kill_all(training: Started) -> None:
@@ -121,15 +122,15 @@ def train_straight_on(rank: int, world: int, uri: str) -> list[Weights]:
     ref = DatasetRef.from_json(json.loads(store.read("runs/killed/data.json"))["dataset"])
     train, val = (torch.from_numpy(load(ref, store, split).images) for split in ("train", "val"))
 
-    def reduced(x: Tensor) -> Tensor:
+    def reduce(x: Tensor) -> Tensor:
         dist.all_reduce(x)
         return x
 
     experiment = open_run(store, "killed").experiment
-    fit = Fit(experiment, train, val, torch.device("cpu"), Shard(rank, world), reduced)
-    forward, weights = data_parallel(fit.state.model, torch.device("cpu")), []
+    fit = Fit(experiment, train, val, torch.device("cpu"), Shard(rank, world), reduce)
+    forward, weights = wrap_data_parallel(fit.state.model, torch.device("cpu")), []
     for _ in range(experiment.train.epochs):
-        fit.epoch(forward, lambda step: None)
+        fit.run_epoch(forward, lambda step: None)
         weights.append(
             {
                 "model": copy.deepcopy(fit.state.model.state_dict()),
@@ -146,7 +147,7 @@ def weights_in(content: dict[str, Any]) -> Weights:
 
 def newest_content(store: Store) -> dict[str, Any]:
     """What the newest checkpoint holds."""
-    content = checkpoints.latest(store, CHECKPOINTS)
+    content = checkpoints.read_latest(store, CHECKPOINTS)
     assert content
     return content
 

@@ -7,21 +7,20 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows.tasks import stage
+from flows.stages import Stage
+from flows.tasks import make_task
 from tests.support.prefect_server import PrefectServer
 from vae.errors import UserError
 
 ATTEMPTS: list[str] = []
 
 
-@stage("slow", timeout_s=0.5)  # type: ignore[untyped-decorator]
 def slow() -> None:
     """Take longer than it may."""
     ATTEMPTS.append("slow")
     time.sleep(2)
 
 
-@stage("wrong", timeout_s=60)  # type: ignore[untyped-decorator]
 def wrong() -> None:
     """Fail for what only the user can mend."""
     ATTEMPTS.append("wrong")
@@ -32,9 +31,9 @@ def wrong() -> None:
 def both() -> None:
     """Run both, and go on."""
     with pytest.raises(TaskRunTimeoutError):
-        slow()
+        make_task(Stage("slow", "", "", timeout_s=0.5), slow)()
     with pytest.raises(UserError):
-        wrong()
+        make_task(Stage("wrong", "", "", timeout_s=60), wrong)()
 
 
 def test_what_could_not_help_is_not_tried_again(prefect_server: PrefectServer) -> None:

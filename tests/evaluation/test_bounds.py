@@ -7,26 +7,20 @@ import torch
 from torch import Tensor
 
 from tests.support.small_models import PIXELS, SHAPE, images_of, model_of, without_latents
-from vae.evaluation.bounds import (
-    CHUNK_IMAGES,
-    EvaluationConfig,
-    Sums,
-    chunks,
-    elbo_sums,
-    likelihood_sums,
-)
+from vae.evaluation.bounds import CHUNK_IMAGES, Sums, count_chunks, sum_elbo, sum_likelihood
+from vae.experiments.settings import EvaluationConfig
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_any_sharding_gives_the_same_sums(world: int) -> None:
     """Chunks on any rank, in any number, add up to the evaluation of one process."""
     model, images = model_of(), images_of(2 * CHUNK_IMAGES + 7)
-    config, n = EvaluationConfig(samples=3), chunks(len(images))
+    config, n = EvaluationConfig(samples=3), count_chunks(len(images))
     assert n == 3
-    alone = likelihood_sums(model, images, range(n), config)
+    alone = sum_likelihood(model, images, range(n), config)
     together = Sums.zero(model.latent_dim)
     for rank in reversed(range(world)):
-        together += likelihood_sums(model, images, range(rank, n, world), config)
+        together += sum_likelihood(model, images, range(rank, n, world), config)
     assert together.count == alone.count == len(images)
     torch.testing.assert_close(together.to_tensor(), alone.to_tensor(), rtol=1e-12, atol=1e-12)
 
@@ -35,8 +29,8 @@ def test_likelihood_extends_the_elbo() -> None:
     """Judging the test split draws the same ELBO as validation does under the same seed."""
     model, images = model_of(), images_of(30)
     config = EvaluationConfig(samples=100, seed=5)
-    elbo = elbo_sums(model, images, [0], seed=5).elbo_metrics()
-    metrics = likelihood_sums(model, images, [0], config).metrics(config, PIXELS)
+    elbo = sum_elbo(model, images, [0], seed=5).average_elbo()
+    metrics = sum_likelihood(model, images, [0], config).average(config, PIXELS)
     assert elbo.items() <= metrics.items()
     assert metrics["nll"] < metrics["nelbo"]
     assert metrics["nll_samples"] == 100
@@ -46,7 +40,7 @@ def test_metrics_of_a_known_model() -> None:
     """Without latents the rate is 0, no unit is active, and every bound is the exact value."""
     model, images = without_latents(), torch.ones((40, *SHAPE), dtype=torch.uint8)
     config = EvaluationConfig(samples=2)
-    metrics = likelihood_sums(model, images, [0], config).metrics(config, PIXELS)
+    metrics = sum_likelihood(model, images, [0], config).average(config, PIXELS)
     nats = -PIXELS * math.log(0.3)
     expected = {"nelbo": nats, "rate": 0, "distortion": nats, "active_units": 0, "nll": nats}
     expected |= {"nll_samples": 2, "bits_per_dim": -math.log2(0.3)}
@@ -75,7 +69,7 @@ def test_active_units() -> None:
     signs_N = torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
     deviations_D = torch.tensor([0.0, 0.09, 0.11, 2.0], dtype=torch.float64)
     sums = sums_of(7 + signs_N[:, None] * deviations_D)
-    assert sums.elbo_metrics()["active_units"] == 2
+    assert sums.average_elbo()["active_units"] == 2
 
 
 def test_impossible_evaluations() -> None:

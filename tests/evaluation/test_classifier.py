@@ -12,14 +12,14 @@ from torch import Tensor
 from vae.evaluation.classifier import (
     FEATURES,
     Classifier,
-    Kept,
-    accuracy,
-    features,
+    JudgedClassifier,
+    extract_features,
     from_bytes,
+    measure_accuracy,
     to_bytes,
+    train_classifier,
 )
-from vae.evaluation.classifier import trained as train
-from vae.evaluation.frechet import distance, fitted
+from vae.evaluation.frechet import estimate_gaussian, frechet_distance
 
 SHAPE, CLASSES = (1, 8, 8), 3
 DATASET = "ab" * 32
@@ -37,20 +37,20 @@ def images_of(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def trained() -> Classifier:
-    return train(*images_of(200, seed=0), SHAPE, CLASSES)
+    return train_classifier(*images_of(200, seed=0), SHAPE, CLASSES)
 
 
 @cache
 def kept() -> bytes:
-    return to_bytes(Kept(trained(), 0.75), DATASET)
+    return to_bytes(JudgedClassifier(trained(), 0.75), DATASET)
 
 
 def test_learns_what_can_be_seen() -> None:
     """Images that were not trained on get their label, from features of the promised size."""
     images, labels_N = images_of(90, seed=1)
-    assert accuracy(trained(), images, labels_N) == 1
-    assert accuracy(trained(), images, (labels_N + 1) % CLASSES) == 0
-    assert features(trained(), images).shape == (90, FEATURES)
+    assert measure_accuracy(trained(), images, labels_N) == 1
+    assert measure_accuracy(trained(), images, (labels_N + 1) % CLASSES) == 0
+    assert extract_features(trained(), images).shape == (90, FEATURES)
 
 
 def test_training_is_a_function_of_the_images() -> None:
@@ -60,33 +60,40 @@ def test_training_is_a_function_of_the_images() -> None:
     other = 3 - min(threads, 2)
     torch.set_num_threads(other)
     try:
-        again = train(*images_of(200, seed=0), SHAPE, CLASSES)
+        again = train_classifier(*images_of(200, seed=0), SHAPE, CLASSES)
         assert torch.get_num_threads() == other
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(torch.get_rng_state(), before)
-    assert to_bytes(Kept(again, 0.75), DATASET) == kept()
+    assert to_bytes(JudgedClassifier(again, 0.75), DATASET) == kept()
 
 
 def test_bytes_and_probabilities_are_the_same_image() -> None:
     """A byte is a grey level: divided by 255 it has the same features."""
     images, _ = images_of(20, seed=1)
-    torch.testing.assert_close(features(trained(), images), features(trained(), images / 255))
+    torch.testing.assert_close(
+        extract_features(trained(), images), extract_features(trained(), images / 255)
+    )
 
 
 def test_distance_of_features_tells_images_apart() -> None:
     """Other images of the same kind are at the noise floor, darker ones are far above it."""
-    reference, others = (fitted(features(trained(), images_of(90, seed)[0])) for seed in (1, 2))
-    darker = fitted(features(trained(), images_of(90, seed=2)[0] // 2))
-    floor = distance(others, reference)
-    assert 0 < 20 * floor < distance(darker, reference)
+    reference, others = (
+        estimate_gaussian(extract_features(trained(), images_of(90, seed)[0])) for seed in (1, 2)
+    )
+    darker = estimate_gaussian(extract_features(trained(), images_of(90, seed=2)[0] // 2))
+    floor = frechet_distance(others, reference)
+    assert 0 < 20 * floor < frechet_distance(darker, reference)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 1, 1), (3, 5, 130)])
 def test_takes_images_of_any_shape(shape: tuple[int, int, int]) -> None:
     """Features number the same for any image, and the layer before them stays small."""
     classifier = Classifier(shape, 2)
-    assert features(classifier, torch.zeros(2, *shape, dtype=torch.uint8)).shape == (2, FEATURES)
+    assert extract_features(classifier, torch.zeros(2, *shape, dtype=torch.uint8)).shape == (
+        2,
+        FEATURES,
+    )
     assert sum(parameter.numel() for parameter in classifier.parameters()) < 200_000
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.evaluation.probe import L2, fit_probe, posterior_means, probe_accuracy
-from vae.models.networks import ModelConfig, build_model
+from vae.evaluation.probe import L2, encode_means, measure_probe, train_probe
+from vae.experiments.settings import ModelConfig
+from vae.models.networks import build_model
 
 CLASSES, D = 4, 5
 
@@ -27,7 +28,7 @@ def test_separate_classes_are_told_apart() -> None:
     train_ND, labels_N = latents_of(200, 0.05)
     test_ND, test_labels_N = latents_of(100, 0.05, seed=1)
     accuracies = [
-        probe_accuracy(
+        measure_probe(
             scale * train_ND + shift, labels_N, scale * test_ND + shift, test_labels_N, CLASSES
         )
         for scale, shift in ((1, 0), (1e-3, 50), (1e4, -7))
@@ -42,14 +43,14 @@ def test_two_gaussians_meet_the_best_possible_accuracy() -> None:
     latents_N1 = torch.randn(2 * n, 1, generator=generator, dtype=torch.float64)
     latents_N1 += (2.0 * labels_N - 1)[:, None]
     best = 0.5 * (1 + math.erf(1 / math.sqrt(2)))
-    found = probe_accuracy(latents_N1[:n], labels_N[:n], latents_N1[n:], labels_N[n:], 2)
+    found = measure_probe(latents_N1[:n], labels_N[:n], latents_N1[n:], labels_N[n:], 2)
     assert found == pytest.approx(best, abs=0.008)
 
 
 def test_the_fit_is_the_minimum() -> None:
     """At the solution the gradient of the penalised negative log-likelihood is 0."""
     latents_ND, labels_N = latents_of(300, 1.0)
-    weights_CD, bias_C = (x.requires_grad_() for x in fit_probe(latents_ND, labels_N, CLASSES))
+    weights_CD, bias_C = (x.requires_grad_() for x in train_probe(latents_ND, labels_N, CLASSES))
     nats = F.cross_entropy(F.linear(latents_ND, weights_CD, bias_C), labels_N)
     loss = nats + 0.5 * L2 * weights_CD.square().sum()
     for gradient in torch.autograd.grad(loss, [weights_CD, bias_C]):
@@ -59,7 +60,7 @@ def test_the_fit_is_the_minimum() -> None:
 def test_the_same_latents_give_the_same_bits() -> None:
     """Nothing in the fit is drawn."""
     latents_ND, labels_N = latents_of(300, 1.0)
-    first, second = (fit_probe(latents_ND, labels_N, CLASSES) for _ in range(2))
+    first, second = (train_probe(latents_ND, labels_N, CLASSES) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
 
@@ -68,7 +69,7 @@ def test_latents_that_say_nothing_leave_the_commonest_class() -> None:
     """With constant latents every guess is the class that training saw most."""
     train_ND, test_ND = (torch.full((n, D), 0.5, dtype=torch.float64) for n in (10, 4))
     labels_N = torch.tensor([2] * 6 + [0, 1, 3, 3])
-    accuracy = probe_accuracy(train_ND, labels_N, test_ND, torch.tensor([2, 2, 2, 1]), CLASSES)
+    accuracy = measure_probe(train_ND, labels_N, test_ND, torch.tensor([2, 2, 2, 1]), CLASSES)
     assert accuracy == 0.75
 
 
@@ -76,11 +77,11 @@ def test_test_latents_are_read_for_the_score_alone() -> None:
     """Adding test images changes nothing about the guesses for the others."""
     train_ND, labels_N = latents_of(200, 0.8)
     test_ND, test_labels_N = latents_of(50, 0.8, seed=1)
-    alone = probe_accuracy(train_ND, labels_N, test_ND, test_labels_N, CLASSES)
+    alone = measure_probe(train_ND, labels_N, test_ND, test_labels_N, CLASSES)
     wild_ND = torch.cat([test_ND, torch.full((50, D), 1e6, dtype=torch.float64)])
     impossible_N = torch.cat([test_labels_N, torch.full((50,), -1)])
     assert 0 < alone < 1
-    assert probe_accuracy(train_ND, labels_N, wild_ND, impossible_N, CLASSES) == alone / 2
+    assert measure_probe(train_ND, labels_N, wild_ND, impossible_N, CLASSES) == alone / 2
 
 
 def test_posterior_means_are_those_of_the_encoder() -> None:
@@ -88,7 +89,7 @@ def test_posterior_means_are_those_of_the_encoder() -> None:
     model = build_model(ModelConfig(latent_dim=3, hidden=(8,)), (1, 4, 4))
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(2, (1500, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    found_ND = posterior_means(model, images)
+    found_ND = encode_means(model, images)
     with torch.no_grad():
         known_ND, _ = model.encode(images.float())
     assert found_ND.dtype == torch.float64

@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 
 from vae.errors import UserError
-from vae.experiments.loading import (
-    Overrides,
-    Range,
-    from_dict,
-    load_experiment,
-    read_toml,
-    shipped,
-)
+from vae.experiments.loading import list_shipped, load_experiment, parse_experiment, read_toml
+from vae.experiments.settings import Overrides, Range
 
-SHIPPED = pytest.mark.parametrize("name", list(shipped()))
+SHIPPED = pytest.mark.parametrize("name", list(list_shipped()))
 
 
 def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
@@ -29,7 +23,7 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 def refused(settings: dict[str, Any]) -> str:
     """The one line in which tiny with these settings on top is refused."""
     with pytest.raises(UserError) as error:
-        from_dict(read_toml("tiny") | settings)
+        parse_experiment(read_toml("tiny") | settings)
     return one_line(error)
 
 
@@ -37,7 +31,7 @@ def test_what_ships() -> None:
     """The experiments that the manual names are there."""
     first = {"mnist", "mnist-conv", "fashion-mnist", "tiny"}
     literature = {"iwae-paper-vae", "iwae-paper-iwae50", "fc-best", "conv-best"}
-    assert set(shipped()) == first | literature | {"fashion-fc", "fashion-conv"}
+    assert set(list_shipped()) == first | literature | {"fashion-fc", "fashion-conv"}
 
 
 @SHIPPED
@@ -50,7 +44,7 @@ def test_shipped_experiments_load(name: str) -> None:
 def test_round_trip(name: str) -> None:
     """As plain data and back, an experiment is the same."""
     experiment = load_experiment(name)
-    again = from_dict(experiment.to_dict())
+    again = parse_experiment(experiment.to_dict())
     assert again == experiment
     assert again.to_dict() == experiment.to_dict()
 
@@ -175,13 +169,13 @@ def test_no_toml(text: bytes, tmp_path: Path) -> None:
 
 def test_ends_of_a_range() -> None:
     """What must be valid for a range to be: its choices, or both of its ends."""
-    assert Range(choice=(1, 2, 3)).ends() == (1, 2, 3)
-    assert Range(low=1, high=2.5, log=True).ends() == (1, 2.5)
+    assert Range(choice=(1, 2, 3)).ends == (1, 2, 3)
+    assert Range(low=1, high=2.5, log=True).ends == (1, 2.5)
 
 
 def test_shipped_files_say_what_they_are() -> None:
     """Every shipped file begins with a comment and sets nothing that is not a setting."""
-    for path in shipped().values():
+    for path in list_shipped().values():
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# ")
         assert tomllib.loads(text)

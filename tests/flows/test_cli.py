@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.versions import publish_version, write_version
-from vae.store import Store, open_store
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 VAE = Path(sys.executable).with_name("vae")
 COMMANDS = ["run", "data", "search", "train", "evaluate", "publish"]

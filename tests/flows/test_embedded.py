@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from flows.embedded import stoppable
+from flows.embedded import stop_in_order
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -15,7 +15,7 @@ def test_a_signal_ends_the_command_in_one_line(
     """What is under way unwinds, the status is the shell's, and the handlers are put back."""
     before = signal.getsignal(number)
     unwound = []
-    with pytest.raises(SystemExit) as ended, stoppable("vae run --run-id first"):
+    with pytest.raises(SystemExit) as ended, stop_in_order("vae run --run-id first"):
         try:
             os.kill(os.getpid(), number)
         finally:
@@ -29,5 +29,5 @@ def test_a_signal_ends_the_command_in_one_line(
 
 def test_a_failure_is_no_signal() -> None:
     """Without a signal every exception passes as it is."""
-    with pytest.raises(ZeroDivisionError), stoppable("vae run"):
+    with pytest.raises(ZeroDivisionError), stop_in_order("vae run"):
         raise ZeroDivisionError

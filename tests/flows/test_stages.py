@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from flows.session import Session
-from flows.stages import trained_model
+from flows.work import load_trained_model
 from vae.data.datasets import load, prepare
 from vae.errors import UserError
-from vae.experiments.loading import Value, load_experiment
+from vae.experiments.loading import load_experiment
+from vae.experiments.settings import Value
 from vae.runs.run import open_run
-from vae.store import open_store
-from vae.tracking import Tracker
+from vae.store.open import open_store
+from vae.tracking.tracker import Tracker
 from vae.training import checkpoints
 from vae.training.fit import Fit
 
@@ -29,13 +30,13 @@ def test_the_averaged_weights_are_judged(tmp_path: Path) -> None:
     ref = prepare(experiment.data, run.store)
     images = torch.from_numpy(load(ref, run.store, "train").images)
     fit = Fit(experiment, images, images, torch.device("cpu"))
-    row, _ = fit.epoch(fit.state.model, lambda step: None)
+    row, _ = fit.run_epoch(fit.state.model, lambda step: None)
     checkpoints.save(run.store, f"{run.prefix}/checkpoints", fit.state, [row])
     run.record("data", {"dataset": ref.to_json()})
     run.record("search", {"overrides": {}, "trials": []})
     run.record("train", {"history": [row]})
     session = Session(run, Future(), Tracker("r", tmp_path), time.time())
-    judged, training = trained_model(session).state_dict(), fit.state.model.state_dict()
+    judged, training = load_trained_model(session).state_dict(), fit.state.model.state_dict()
     torch.testing.assert_close(judged, fit.state.averaged.state_dict(), rtol=0, atol=0)
     assert not any(torch.equal(judged[name], weight) for name, weight in training.items())
 
@@ -49,7 +50,7 @@ def test_the_best_checkpoint_is_gone(rotten: bool, tmp_path: Path) -> None:
     run.store.put(f"{run.prefix}/checkpoints/epoch-{1 if rotten else 2:05d}-{'0' * 64}.pt", b"torn")
     session = Session(run, Future(), Tracker("r", tmp_path), time.time())
     with pytest.raises(UserError) as raised:
-        trained_model(session)
+        load_trained_model(session)
     assert str(raised.value) == (
         "the checkpoint of the best epoch of run 'r', 1, is missing or corrupt: begin a new run"
     )

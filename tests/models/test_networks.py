@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
+from vae.experiments.settings import ModelConfig
 from vae.models.densities import bernoulli_log_prob, gaussian_kl, standard_normal_log_prob
-from vae.models.networks import VAE, FoldedConvTranspose2d, ModelConfig, build_model
+from vae.models.networks import VAE, FoldedConvTranspose2d, build_model
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 DENSE = ModelConfig(latent_dim=5, hidden=(16, 8))

@@ -6,9 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from vae.experiments.settings import ModelConfig, ObjectiveConfig
 from vae.models.densities import Densities, bernoulli_log_prob
-from vae.models.networks import ModelConfig, build_model
-from vae.models.objectives import ObjectiveConfig, dreg_loss, elbo_loss, iwae_loss, loss_of
+from vae.models.networks import build_model
+from vae.models.objectives import compute_loss, dreg_loss, elbo_loss, iwae_loss
 
 LATENTS = 3
 
@@ -71,9 +72,9 @@ def test_equal_weights_are_exact() -> None:
 def test_the_configured_loss() -> None:
     """The configuration picks the objective and hands on the weight."""
     densities = densities_of(3)
-    chosen_B = loss_of(ObjectiveConfig(kind="iwae", samples=3), densities, 1)
+    chosen_B = compute_loss(ObjectiveConfig(kind="iwae", samples=3), densities, 1)
     torch.testing.assert_close(chosen_B, iwae_loss(densities))
-    weighted_B = loss_of(ObjectiveConfig(), densities, 0.5)
+    weighted_B = compute_loss(ObjectiveConfig(), densities, 0.5)
     torch.testing.assert_close(weighted_B, elbo_loss(densities, 0.5))
 
 
@@ -96,7 +97,7 @@ def gradients(kind: str, copies: int, seed: int) -> tuple[torch.Tensor, torch.Te
     logits = model.decode(z_KBD.flatten(0, 1)).view(4, copies, 1, 4, 4)
     px_KB = bernoulli_log_prob(image.expand(copies, -1, -1, -1), logits)
     densities = Densities(px_KB, z_KBD, *statistics)
-    loss_of(ObjectiveConfig(kind=kind, samples=4), densities, 1).sum().backward()  # type: ignore[arg-type, no-untyped-call]
+    compute_loss(ObjectiveConfig(kind=kind, samples=4), densities, 1).sum().backward()  # type: ignore[arg-type, no-untyped-call]
     of_encoder = torch.cat([x.grad for x in statistics if x.grad is not None], dim=1)
     return of_encoder, torch.cat([p.grad.flatten() for p in model.decoder.parameters()])  # type: ignore[union-attr]
 

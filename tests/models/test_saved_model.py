@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from vae.errors import UserError
-from vae.models.networks import ModelConfig, build_model
-from vae.training import checkpoints
+from vae.experiments.settings import ModelConfig
+from vae.models.networks import build_model
+from vae.models.saved_model import load_model, save_model
 
 SHAPE = (1, 4, 4)
 CONFIGS = [
@@ -25,8 +26,8 @@ CONFIGS = [
 def test_a_model_comes_back(config: ModelConfig, dtype: torch.dtype, tmp_path: Path) -> None:
     """A saved model is loaded with its configuration, shape, type and every weight."""
     model = build_model(config, SHAPE, seed=3).to(dtype)
-    checkpoints.save_model(model, tmp_path)
-    loaded = checkpoints.load_model(tmp_path)
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
     assert (loaded.config, loaded.shape) == (config, SHAPE)
     assert not loaded.training
@@ -40,7 +41,7 @@ def test_a_model_comes_back(config: ModelConfig, dtype: torch.dtype, tmp_path: P
 def refused(directory: Path) -> str:
     """The one line in which loading the directory is refused."""
     with pytest.raises(UserError) as raised:
-        checkpoints.load_model(directory)
+        load_model(directory)
     message = str(raised.value)
     assert "\n" not in message
     return message
@@ -49,7 +50,7 @@ def refused(directory: Path) -> str:
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_missing_file(name: str, tmp_path: Path) -> None:
     """A directory without one of the two files holds no model, and the file is named."""
-    checkpoints.save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
+    save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
     (tmp_path / name).unlink()
     assert f"{name} is missing" in refused(tmp_path)
     assert "holds no model" in refused(tmp_path / "none")
@@ -67,7 +68,7 @@ class Trap:
 
 def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     """Weights that are a pickle are refused, and nothing in them runs."""
-    checkpoints.save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
+    save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
     (tmp_path / "model.safetensors").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
     assert "does not hold this model's weights" in refused(tmp_path)
     assert not (tmp_path / "sprung").exists()
@@ -75,7 +76,7 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
     """Weights that do not fit the configuration, torn ones and none at all are refused."""
-    checkpoints.save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
+    save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
     path = tmp_path / "model.safetensors"
     whole = path.read_bytes()
     others = [
@@ -106,7 +107,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
 )
 def test_a_configuration_of_nothing(change: dict[str, Any], tmp_path: Path) -> None:
     """A configuration that describes no model is refused, and config.json is named."""
-    checkpoints.save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
+    save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert "config.json describes no model" in refused(tmp_path)

@@ -2,7 +2,6 @@
 
 import io
 from itertools import pairwise
-from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -11,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.errors import UserError
-from vae.models.networks import VAE, ModelConfig, build_model
+from vae.experiments.settings import ModelConfig
+from vae.models.networks import VAE, build_model
 from vae.publishing import pictures
 
 GAP = 3  # pixels between tiles
@@ -50,7 +49,7 @@ def enlarged(image_CHW: Tensor, factor: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize(("shape", "side"), [(MNIST, 84), (CIFAR, 96), ((3, 100, 100), 100)])
 def test_samples_fill_a_square_grid(shape: tuple[int, int, int], side: int) -> None:
     """Small images are enlarged by a whole factor, and five of them take three columns."""
-    picture = pixels(pictures.sample_grid(model_of(shape), n=5))
+    picture = pixels(pictures.draw_samples(model_of(shape), n=5))
     assert picture.shape == (2 * side + 3 * GAP, 3 * side + 4 * GAP, 3)
     assert (picture[-1] == round(pictures.SEPARATOR * 255)).all()
 
@@ -59,7 +58,7 @@ def test_samples_are_the_models_own() -> None:
     """The first tile is the first draw of the seed's generator."""
     model = model_of()
     drawn = model.sample(4, torch.Generator().manual_seed(7))[0].mul(255).round().byte()
-    png = pictures.sample_grid(model, n=4, seed=7)
+    png = pictures.draw_samples(model, n=4, seed=7)
     assert (tile(png, 0, 0, 84, 84) == enlarged(drawn, 3)).all()
 
 
@@ -67,7 +66,7 @@ def test_samples_are_the_models_own() -> None:
 def test_reconstructions_stand_below_their_originals(shape: tuple[int, int, int]) -> None:
     """Each tile is the original, a line, and the decoding of its posterior mean."""
     model, images = model_of(shape), images_of(3, shape)
-    png = pictures.reconstruction_grid(model, images, rows=2, columns=2)
+    png = pictures.draw_reconstructions(model, images, rows=2, columns=2)
     side = 3 * shape[1]
     both = tile(png, 1, 0, 2 * side + 1, side)
     decoded = model.reconstruct(images[2:] / 255)[0].mul(255).round().byte()
@@ -78,8 +77,8 @@ def test_reconstructions_stand_below_their_originals(shape: tuple[int, int, int]
 def test_reconstructions_of_fewer_images_than_asked() -> None:
     """Five images in rows of four leave three places empty; more than asked are left out."""
     height, width = 2 * 84 + 1, 84
-    few = pixels(pictures.reconstruction_grid(model_of(), images_of(5), rows=3, columns=4))
-    many = pixels(pictures.reconstruction_grid(model_of(), images_of(9), rows=1, columns=4))
+    few = pixels(pictures.draw_reconstructions(model_of(), images_of(5), rows=3, columns=4))
+    many = pixels(pictures.draw_reconstructions(model_of(), images_of(9), rows=1, columns=4))
     assert few.shape == (2 * height + 3 * GAP, 4 * width + 5 * GAP, 3)
     assert many.shape == (height + 2 * GAP, 4 * width + 5 * GAP, 3)
 
@@ -87,7 +86,7 @@ def test_reconstructions_of_fewer_images_than_asked() -> None:
 def test_interpolation_ends_in_real_images_of_different_labels() -> None:
     """A row is a real image, the steps, and a real image of another label; none is used twice."""
     labels, images = torch.tensor([3, 3, 5, 3, 5, 5]), images_of(6)
-    png = pictures.interpolation_grid(model_of(), images, labels, steps=4)
+    png = pictures.draw_interpolation(model_of(), images, labels, steps=4)
     for row, (i, j) in enumerate([(0, 2), (1, 4), (3, 5)]):
         assert (tile(png, row, 0, 84, 84) == enlarged(images[i], 3)).all()
         assert (tile(png, row, 5, 84, 84) == enlarged(images[j], 3)).all()
@@ -97,14 +96,14 @@ def test_interpolation_ends_in_real_images_of_different_labels() -> None:
 def test_interpolation_within_the_only_label_there_is() -> None:
     """Unlabelled images, all of one label, are paired in order."""
     images = images_of(4)
-    png = pictures.interpolation_grid(model_of(), images, torch.zeros(4, dtype=torch.int64), rows=1)
+    png = pictures.draw_interpolation(model_of(), images, torch.zeros(4, dtype=torch.int64), rows=1)
     assert (tile(png, 0, 11, 84, 84) == enlarged(images[1], 3)).all()
 
 
 def test_interpolation_needs_two_images() -> None:
     """One image has nothing to go to."""
     with pytest.raises(ValueError, match="at least 2"):
-        pictures.interpolation_grid(model_of(), images_of(1), torch.zeros(1, dtype=torch.int64))
+        pictures.draw_interpolation(model_of(), images_of(1), torch.zeros(1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 20])
@@ -112,9 +111,9 @@ def test_interpolation_needs_two_images() -> None:
 def test_latent_map_of_any_latent_size(latent_dim: int, n: int) -> None:
     """One latent, two and many are drawn, of one image and of several, the same every time."""
     model, images, labels = model_of(latent_dim=latent_dim), images_of(n), torch.arange(n) % 3
-    png = pictures.latent_map(model, images, labels)
+    png = pictures.draw_latents(model, images, labels)
     assert pixels(png).shape == (840, 960, 3)
-    assert png == pictures.latent_map(model, images, labels)
+    assert png == pictures.draw_latents(model, images, labels)
 
 
 def test_principal_plane_keeps_the_variance_of_a_plane() -> None:
@@ -122,7 +121,7 @@ def test_principal_plane_keeps_the_variance_of_a_plane() -> None:
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn(50, 2, dtype=torch.float64, generator=generator) * torch.tensor([3.0, 1.0])
     basis, _ = torch.linalg.qr(torch.randn(8, 2, dtype=torch.float64, generator=generator))
-    plane, names = pictures.plane(flat @ basis.T, torch.zeros(50))
+    plane, names = pictures.project(flat @ basis.T, torch.zeros(50))
     torch.testing.assert_close(torch.pdist(plane), torch.pdist(flat))
     shares = [int(name.partition("(")[2].partition("%")[0]) for name in names]
     assert sum(shares) in (99, 100, 101)
@@ -132,25 +131,25 @@ def test_principal_plane_keeps_the_variance_of_a_plane() -> None:
 def test_two_latents_are_drawn_as_they_are() -> None:
     """Nothing is rotated that is a plane already."""
     means = torch.randn(9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    plane, _ = pictures.plane(means, torch.zeros(9))
+    plane, _ = pictures.project(means, torch.zeros(9))
     assert torch.equal(plane, means)
 
 
 def test_many_labels_are_told_apart() -> None:
     """Eleven labels, one more than there are colours, give a picture unlike that of ten."""
     model, images = model_of(), images_of(22)
-    eleven = pictures.latent_map(model, images, torch.arange(22) % 11)
-    assert eleven != pictures.latent_map(model, images, torch.arange(22) % 10)
+    eleven = pictures.draw_latents(model, images, torch.arange(22) % 11)
+    assert eleven != pictures.draw_latents(model, images, torch.arange(22) % 10)
 
 
 def test_same_seed_same_bytes() -> None:
     """Grids repeat to the byte, and another seed draws other samples."""
     model, images, labels = model_of(), images_of(6), torch.arange(6)
-    assert pictures.sample_grid(model, 9, 1) == pictures.sample_grid(model, 9, 1)
-    assert pictures.sample_grid(model, 9, 1) != pictures.sample_grid(model, 9, 2)
-    first, second = (pictures.reconstruction_grid(model, images) for _ in range(2))
+    assert pictures.draw_samples(model, 9, 1) == pictures.draw_samples(model, 9, 1)
+    assert pictures.draw_samples(model, 9, 1) != pictures.draw_samples(model, 9, 2)
+    first, second = (pictures.draw_reconstructions(model, images) for _ in range(2))
     assert first == second
-    first, second = (pictures.interpolation_grid(model, images, labels) for _ in range(2))
+    first, second = (pictures.draw_interpolation(model, images, labels) for _ in range(2))
     assert first == second
 
 
@@ -158,34 +157,17 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
     """Pictures taken while training do not change what is trained."""
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    pictures.sample_grid(model_of(), n=1)
-    pictures.latent_map(model_of(), images_of(3), torch.arange(3))
+    pictures.draw_samples(model_of(), n=1)
+    pictures.draw_latents(model_of(), images_of(3), torch.arange(3))
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_write_png_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    """The picture is there under its name alone, new bytes in place of old."""
-    path = tmp_path / "samples.png"
-    for png in (b"old", b"new"):
-        pictures.write_png(path, png)
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, b"new")]
-
-
-def test_write_png_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """A name that is a folder's, or in none, is an error; no temporary file stays behind."""
-    (tmp_path / "samples.png").mkdir()
-    for path in (tmp_path / "samples.png", tmp_path / "none" / "samples.png"):
-        with pytest.raises(UserError, match=f"{path} cannot be written: "):
-            pictures.write_png(path, b"png")
-    assert [file.name for file in tmp_path.iterdir()] == ["samples.png"]
 
 
 def test_metadata_names_no_software() -> None:
     """Two versions of a plotting library would otherwise write different bytes."""
     model = model_of()
     chunks = (
-        pictures.sample_grid(model, 1),
-        pictures.latent_map(model, images_of(2), torch.arange(2)),
+        pictures.draw_samples(model, 1),
+        pictures.draw_latents(model, images_of(2), torch.arange(2)),
     )
     for png in chunks:
         assert b"tEXt" not in png
@@ -194,7 +176,7 @@ def test_metadata_names_no_software() -> None:
 def test_pairs_never_share_an_image() -> None:
     """However many rows are asked for, pairs are disjoint, in order and differ in label."""
     labels = [0, 0, 0, 1, 2, 0, 1]
-    found = list(pictures.pairs(labels, rows=10))
+    found = list(pictures.choose_pairs(labels, rows=10))
     used = [index for pair in found for index in pair]
     assert len(used) == len(set(used))
     assert all(labels[i] != labels[j] for i, j in found)

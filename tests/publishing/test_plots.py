@@ -3,10 +3,12 @@
 import math
 import re
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 
 from vae.publishing import plots
+from vae.runs.trials import Trial
 
 HISTORY = [
     {"epoch": epoch, "train/loss": 150 / epoch, "val/loss": 140 / epoch, "val/rate": 20.0 + epoch}
@@ -15,16 +17,10 @@ HISTORY = [
 LATENT, RATE = "model.latent_dim", "train.learning_rate"
 
 
-def trial(number: int, loss: float | None, **fields: object) -> plots.TrialRow:
-    row = {
-        "number": number,
-        "overrides": {LATENT: 10 * number, RATE: 1e-3 * number},
-        "loss": loss,
-        "epochs": 4,
-        "stopped": False,
-        "error": None,
-    }
-    return row | fields  # type: ignore[return-value]
+def trial(number: int, loss: float | None, **fields: Any) -> Trial:
+    overrides = {LATENT: 10 * number, RATE: 1e-3 * number}
+    row: dict[str, Any] = {"number": number, "overrides": overrides, "loss": loss, "epochs": 4}
+    return Trial(**row | {"stopped": False, "spans": []} | fields)
 
 
 TRIALS = [
@@ -36,8 +32,8 @@ TRIALS = [
     trial(6, 99.0, error="training diverged"),
 ]
 SVGS = {
-    "curves": lambda: plots.training_curves(HISTORY),
-    "trials": lambda: plots.trial_plot(TRIALS, LATENT, RATE),
+    "curves": lambda: plots.plot_training(HISTORY),
+    "trials": lambda: plots.plot_trials(TRIALS, LATENT, RATE),
 }
 
 
@@ -75,7 +71,7 @@ def test_same_records_same_text(name: str) -> None:
 
 def test_curves_name_what_they_show() -> None:
     """The loss and the three validation metrics are named, with their unit."""
-    shown = texts(plots.training_curves(HISTORY))
+    shown = texts(plots.plot_training(HISTORY))
     assert {"train/loss", "val/loss", "val/rate", "val/distortion", "nats per image"} <= {*shown}
 
 
@@ -83,38 +79,26 @@ def test_curves_name_what_they_show() -> None:
 def test_curves_leave_out_what_was_not_measured(value: float | None) -> None:
     """A metric that is None or not finite in an epoch takes only that point from its line."""
     history = [row | {"val/loss": value} if row["epoch"] == 3 else row for row in HISTORY]
-    shorter = plots.training_curves(history)
-    assert shorter != plots.training_curves(HISTORY)
+    shorter = plots.plot_training(history)
+    assert shorter != plots.plot_training(HISTORY)
     assert "nan" not in shorter.lower()
 
 
 def test_curves_of_one_epoch_and_of_none() -> None:
     """The first epoch is a point; before it, the axes stand empty."""
     for history in (HISTORY[:1], []):
-        assert "epoch" in texts(plots.training_curves(history))
+        assert "epoch" in texts(plots.plot_training(history))
 
 
 def test_trial_plot_names_every_outcome_once() -> None:
     """The legend has the outcomes that occur and the best trial."""
-    shown = texts(plots.trial_plot(TRIALS, LATENT, RATE))
+    shown = texts(plots.plot_trials(TRIALS, LATENT, RATE))
     for name in ("finished", "stopped early", "failed", "best"):
         assert shown.count(name) == 1
-    assert "best" not in texts(plots.trial_plot(TRIALS[2:3], LATENT, RATE))
+    assert "best" not in texts(plots.plot_trials(TRIALS[2:3], LATENT, RATE))
 
 
 def test_trial_plot_needs_both_settings() -> None:
     """A trial without the setting that is to be drawn is an error."""
     with pytest.raises(KeyError, match="learning_rate"):
-        plots.trial_plot([trial(1, 100.0, overrides={LATENT: 10})], LATENT, RATE)
-
-
-def test_outcome_of_a_trial() -> None:
-    """An error outweighs being stopped."""
-    assert [plots.outcome(row) for row in TRIALS[:3]] == ["stopped early", "finished", "failed"]
-    assert plots.outcome(trial(1, 90.0, stopped=True, error="lost")) == "failed"
-
-
-def test_best_row_is_the_first_of_the_lowest() -> None:
-    """NaN, unfinished and failed trials never win; of equals the first does."""
-    assert plots.best_row(TRIALS) is TRIALS[1]
-    assert plots.best_row(TRIALS[2:4]) is None
+        plots.plot_trials([trial(1, 100.0, overrides={LATENT: 10})], LATENT, RATE)

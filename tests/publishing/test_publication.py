@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from vae.data.datasets import DataConfig
 from vae.errors import UserError
-from vae.publishing.publication import check_finite, compared_by
+from vae.experiments.settings import DataConfig
+from vae.publishing.publication import check_finite, name_metric
 
 
 def test_bounds_compare_on_the_same_images_alone() -> None:
@@ -16,8 +16,8 @@ def test_bounds_compare_on_the_same_images_alone() -> None:
         DataConfig(binarize="dynamic", binarize_seed=1),
         DataConfig(binarize="none"),
     ]
-    assert len({compared_by(data) for data in seen}) == 3
-    assert compared_by(DataConfig(binarize="none", binarize_seed=1)) == compared_by(seen[-1])
+    assert len({name_metric(data) for data in seen}) == 3
+    assert name_metric(DataConfig(binarize="none", binarize_seed=1)) == name_metric(seen[-1])
 
 
 def test_a_metric_that_is_no_number_is_not_published() -> None:

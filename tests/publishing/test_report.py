@@ -13,12 +13,17 @@ import pytest
 import torch
 
 from vae.data.datasets import DatasetRef
-from vae.experiments.loading import Experiment
-from vae.models.networks import ModelConfig, build_model
-from vae.publishing import pictures
-from vae.publishing.report import headlines, render, time_row
+from vae.experiments.settings import Experiment, ModelConfig
+from vae.models.networks import build_model
+from vae.publishing.pictures import (
+    draw_interpolation,
+    draw_latents,
+    draw_reconstructions,
+    draw_samples,
+)
+from vae.publishing.report import format_headlines, render, split_time
 from vae.runs.run import Run
-from vae.store import open_store
+from vae.store.open import open_store
 
 HOSTILE = "<script src=//evil.example/x.js></script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}&"
 VOID = {"meta", "img", "br"}
@@ -103,10 +108,10 @@ def pictures() -> dict[str, bytes]:
     model = build_model(ModelConfig(latent_dim=2, hidden=(16,)), (1, 28, 28))
     images, labels = torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.arange(4)
     return {
-        "samples": pictures.sample_grid(model, 4),
-        "reconstructions": pictures.reconstruction_grid(model, images),
-        "interpolation": pictures.interpolation_grid(model, images, labels),
-        "latent": pictures.latent_map(model, images, labels),
+        "samples": draw_samples(model, 4),
+        "reconstructions": draw_reconstructions(model, images),
+        "interpolation": draw_interpolation(model, images, labels),
+        "latent": draw_latents(model, images, labels),
     }
 
 
@@ -224,12 +229,12 @@ def test_same_run_same_page(html: str, tmp_path: Path, pictures: dict[str, bytes
 def test_headlines_need_every_metric() -> None:
     """A metric that is missing is an error, not a gap in the page."""
     with pytest.raises(KeyError, match="test/rate"):
-        headlines({name: METRICS[name] for name in METRICS if name != "test/rate"}, 20)
+        format_headlines({name: METRICS[name] for name in METRICS if name != "test/rate"}, 20)
 
 
 def test_time_is_split_without_a_rest(html: str) -> None:
     """Training and evaluating and everything else sum to the stage, and stages to the total."""
-    row = time_row("search", STAGES["search"]["time"])
+    row = split_time("search", STAGES["search"]["time"])
     assert row["compute"] + row["rest"] == row["total"]
     footer = re.findall(r"<tfoot>.*?</tfoot>", html, re.S)[0]
     assert re.findall(r"number\">([\d.]+)<", footer) == ["77.5", "58.2", "19.2"]
@@ -243,6 +248,6 @@ def test_quality_is_shown_where_it_was_measured() -> None:
         "test/frechet_reconstructions": 7.5,
         "test/frechet_floor": 0.256,
     }
-    plain, judged = headlines(METRICS, 20), headlines(METRICS | quality, 20)
+    plain, judged = format_headlines(METRICS, 20), format_headlines(METRICS | quality, 20)
     assert judged[: len(plain)] == plain
     assert [value for _, value, _ in judged[len(plain) :]] == ["31.42", "7.50", "0.26", "93.12%"]

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from vae.errors import UserError
-from vae.registry.manifest import Manifest
-from vae.registry.publish import Best, IntegrityError, list_versions, promote, publish, pull, verify
-from vae.store import Store, open_store
+from vae.registry.manifest import Best, IntegrityError, Manifest, verify
+from vae.registry.promote import promote
+from vae.registry.publish import publish
+from vae.registry.read import list_versions, pull
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 FOLDER = "models/m/versions/v1"
 

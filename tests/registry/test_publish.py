@@ -9,14 +9,11 @@ import pytest
 
 from tests.support.versions import DATASET, best_of, publish_version, write_version
 from vae.errors import UserError
-from vae.registry.publish import (
-    list_models,
-    list_versions,
-    promote,
-    pull,
-    verify,
-)
-from vae.store import Store, open_store
+from vae.registry.manifest import verify
+from vae.registry.promote import promote
+from vae.registry.read import list_models, list_versions, pull
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae.errors import UserError
-from vae.experiments.loading import Experiment, load_experiment
-from vae.registry.manifest import PLAIN_NAME
-from vae.runs.run import RUN_ID, RUN_ID_LENGTH, flattened, known_runs, new_run_id, open_run
-from vae.store import Store, open_store
+from vae.experiments.loading import load_experiment
+from vae.experiments.settings import Experiment
+from vae.files import PLAIN_NAME
+from vae.runs.run import RUN_ID, RUN_ID_LENGTH, flatten, list_runs, make_run_id, open_run
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_a_run_is_continued_by_its_id(folder: Store) -> None:
     assert open_run(folder, "a", tiny(train__epochs=2)) == began
     assert began.prefix == "runs/a"
     assert began.version.endswith("-a")
-    assert known_runs(folder) == ["a"]
+    assert list_runs(folder) == ["a"]
 
 
 def test_a_run_of_another_version_is_refused(folder: Store) -> None:
@@ -97,7 +99,7 @@ def test_unknown_runs(folder: Store) -> None:
 
 def test_new_ids() -> None:
     """New ids can be ids, begin with the name and differ."""
-    ids = {new_run_id("mnist-conv") for _ in range(20)}
+    ids = {make_run_id("mnist-conv") for _ in range(20)}
     assert len(ids) > 10
     assert all(RUN_ID.fullmatch(run_id) and run_id.startswith("mnist-conv-") for run_id in ids)
 
@@ -105,11 +107,11 @@ def test_new_ids() -> None:
 def test_a_result_is_written_once(folder: Store) -> None:
     """The first result of a stage stays, and whoever comes later is given it."""
     run = open_run(folder, "a", tiny())
-    assert run.result("train") is None
+    assert run.read_result("train") is None
     assert run.record("train", {"epochs": 3}) == {"epochs": 3}
     assert run.record("train", {"epochs": 4}) == {"epochs": 3}
-    assert run.result("train") == {"epochs": 3}
-    assert run.result("evaluate") is None
+    assert run.read_result("train") == {"epochs": 3}
+    assert run.read_result("evaluate") is None
 
 
 def test_racing_writers_agree(folder: Store) -> None:
@@ -117,7 +119,7 @@ def test_racing_writers_agree(folder: Store) -> None:
     run = open_run(folder, "a", tiny())
     with ThreadPoolExecutor(8) as pool:
         told = list(pool.map(lambda n: run.record("train", {"by": n, "x": [n] * 1000}), range(16)))
-    stored = run.result("train")
+    stored = run.read_result("train")
     assert stored is not None
     assert stored["x"] == [stored["by"]] * 1000
     assert all(result == stored for result in told)
@@ -145,4 +147,4 @@ def test_flattened_keeps_every_leaf(settings: dict[str, Any]) -> None:
         return [(".".join(path), value)]
 
     expected = leaves(settings, ()) if settings else []
-    assert list(flattened(settings).items()) == expected
+    assert list(flatten(settings).items()) == expected

@@ -16,12 +16,14 @@ from s3fs.core import S3_RETRYABLE_ERRORS
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.s3_server import S3Server
 from vae.errors import UserError
-from vae.store import TEMPORARY, Conflict, Store, open_store
+from vae.files import TEMPORARY
+from vae.store.open import open_store
+from vae.store.promises import Conflict, Store
 from vae.store.s3 import READ_ATTEMPTS
 
 KILLED = """
 import sys
-from vae.store import open_store
+from vae.store.open import open_store
 
 store = open_store(sys.argv[1])
 while True:
@@ -58,7 +60,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from vae.errors import UserError
-from vae.store import open_store
+from vae.store.open import open_store
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vae.store import TEMPORARY, Store, open_store
+from vae.files import TEMPORARY
+from vae.store.open import open_store
+from vae.store.promises import Store
 
 
 def test_put_and_download(store: Store, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae.errors import UserError
-from vae.store import TEMPORARY, Store, check_key, open_store
+from vae.files import TEMPORARY
+from vae.store.open import open_store
+from vae.store.promises import Store, check_key
 
 
 @pytest.mark.parametrize(

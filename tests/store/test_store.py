@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from vae.store import Conflict, Store, open_store
+from vae.store.open import open_store
+from vae.store.promises import Conflict, Store
 
 T = TypeVar("T")
 WRITERS = 16

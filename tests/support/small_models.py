@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from vae.models.networks import VAE, ModelConfig, build_model
+from vae.experiments.settings import ModelConfig
+from vae.models.networks import VAE, build_model
 
 SHAPE = (1, 4, 4)
 PIXELS = 16

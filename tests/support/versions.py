@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from vae.registry.manifest import Manifest
-from vae.registry.publish import Best, publish
-from vae.store import Store
+from vae.registry.manifest import Best, Manifest
+from vae.registry.publish import publish
+from vae.store.promises import Store
 
 DATASET = "d" * 64
 

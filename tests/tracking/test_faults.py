@@ -19,8 +19,8 @@ from tests.support.wandb_runs import (
     private_wandb,  # noqa: F401 (autouse)
     warnings_in,
 )
-from vae.tracking import Tracker
 from vae.tracking.background import Background
+from vae.tracking.tracker import Tracker
 
 CLOSED_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens
 KEY = "0123456789" * 4
@@ -39,7 +39,7 @@ def test_an_unreachable_server_means_offline(
     monkeypatch.setenv("WANDB_BASE_URL", CLOSED_SERVER)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
     with Tracker("run", tmp_path) as tracker:
-        run = tracker.run("train", "final", {})
+        run = tracker.start_run("train", "final", {})
         for epoch in range(200):
             run.log({"epoch": epoch})
         assert tracker.paths == []  # W&B is still asking the server: the callers are ahead of it
@@ -56,7 +56,7 @@ def test_online_without_a_key_is_offline_and_says_so(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:10")
     with Tracker("run", tmp_path) as tracker:
-        tracker.run("train", "final", {})
+        tracker.start_run("train", "final", {})
     assert len(tracker.paths) == 1
     assert warnings_in(caplog) == ["W&B is offline: WANDB_MODE is online, but no key is configured"]
 
@@ -67,7 +67,7 @@ def test_a_directory_that_cannot_be_made_costs_the_curves_only(
     """Where nothing can be written, calls return, close returns, and the loss is said aloud."""
     (tmp_path / "file").touch()
     with Tracker("run", tmp_path / "file" / "below") as tracker:
-        run = tracker.run("train", "final", {})
+        run = tracker.start_run("train", "final", {})
         run.log({"epoch": 0})
     warnings = warnings_in(caplog)
     assert "NotADirectoryError" in warnings[0]
@@ -78,9 +78,9 @@ def test_a_directory_that_cannot_be_made_costs_the_curves_only(
 def test_a_bad_call_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """After a call that W&B refuses, the run goes on; failures of one kind are warned of once."""
     with Tracker("run", tmp_path) as tracker:
-        run = tracker.run("evaluate", "test", {})
+        run = tracker.start_run("evaluate", "test", {})
         for _ in range(2):
-            run.images("samples", {"not a picture": b"\0"})
+            run.log_images("samples", {"not a picture": b"\0"})
         run.log({"epoch": 3})
     (path,) = tracker.paths
     assert history(inspect(path), "epoch") == [3]
@@ -113,7 +113,7 @@ SERVICE = textwrap.dedent(
     """
     import logging, os, signal, sys, time
     from pathlib import Path
-    from vae.tracking import Tracker
+    from vae.tracking.tracker import Tracker
 
     logging.basicConfig(level="WARNING", format="%(message)s")
     warned = []
@@ -130,7 +130,7 @@ SERVICE = textwrap.dedent(
             time.sleep(0.01)
 
     tracker = Tracker("run", Path(sys.argv[1]), close_seconds=float(sys.argv[2]))
-    run = tracker.run("train", "final", {})
+    run = tracker.start_run("train", "final", {})
     run.log({"epoch": 0})
     wait_until(lambda: tracker.paths)
     pid = service()
@@ -164,7 +164,7 @@ def test_a_killed_service_stops_nothing_and_the_next_run_is_tracked(tmp_path: Pa
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: run.log({"epoch": 1}) or warned)
     run.finish()
-    tracker.run("evaluate", "test", {}).log({"epoch": 5})
+    tracker.start_run("evaluate", "test", {}).log({"epoch": 5})
     tracker.close()
     print(tracker.paths[1])
     """

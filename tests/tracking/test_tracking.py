@@ -20,7 +20,7 @@ from tests.support.wandb_runs import (
     warnings_in,
 )
 from vae.errors import UserError
-from vae.tracking import Tracker
+from vae.tracking.tracker import Tracker
 
 SHA256 = "5a" * 32
 PLACES = {"s3": "s3://bucket/models/mnist/1", "file": "file:///store/models/mnist/1"}
@@ -36,17 +36,17 @@ class Tracked(NamedTuple):
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     """Two runs that were open at once and logged in turn, read back."""
     with Tracker("run-7", tmp_path_factory.mktemp("tracked"), project="digits") as tracker:
-        train = tracker.run("train", "final", {"optim": {"lr": 1e-3}, "hidden": [400]})
-        trial = tracker.run("search", "trial-0", {"model.latent_dim": 8})
+        train = tracker.start_run("train", "final", {"optim": {"lr": 1e-3}, "hidden": [400]})
+        trial = tracker.start_run("search", "trial-0", {"model.latent_dim": 8})
         for epoch, nelbo in enumerate([120.0, 99.5, 101.25]):
             train.log({"epoch": epoch, "val/nelbo": nelbo})
             trial.log({"epoch": epoch, "val/nelbo": nelbo + 50})
         train.log({"step": 40, "train/nelbo": 110.5}, step_metric="step")
-        train.images("samples", {"epoch 1": png(10), "epoch 2": png(200)})
-        train.table("metrics", ["split", "nelbo"], [["val", 99.5], ["test", 98.0]])
-        train.summary({"test/nelbo": 98.0})
+        train.log_images("samples", {"epoch 1": png(10), "epoch 2": png(200)})
+        train.log_table("metrics", ["split", "nelbo"], [["val", 99.5], ["test", 98.0]])
+        train.set_summary({"test/nelbo": 98.0})
         for scheme, uri in PLACES.items():
-            train.reference_artifact(
+            train.log_reference(
                 f"mnist-{scheme}",
                 "model",
                 uri,
@@ -119,7 +119,7 @@ def test_reference_artifact_points_to_the_store(tracked: Tracked, scheme: str) -
 def test_an_exception_marks_the_open_runs_failed(tmp_path: Path) -> None:
     """A run that is open when the pipeline fails ends with a non-zero exit code."""
     with pytest.raises(RuntimeError), Tracker("run", tmp_path) as tracker:
-        tracker.run("train", "final", {})
+        tracker.start_run("train", "final", {})
         raise RuntimeError
     (path,) = tracker.paths
     assert [record["exit_code"] for record in of_type(inspect(path), "exit")] == [1]
@@ -134,7 +134,7 @@ def test_the_process_is_left_as_it_was_found(tmp_path: Path) -> None:
 
     before = state()
     with Tracker("run", tmp_path) as tracker:
-        tracker.run("train", "final", {})
+        tracker.start_run("train", "final", {})
     assert tracker.paths
     assert state() == before
 
@@ -145,14 +145,12 @@ def test_disabled_writes_nothing_and_warns_of_nothing(
     """WANDB_MODE=disabled accepts every call, leaves no file and loses nothing it promised."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with Tracker("run", tmp_path / "w") as tracker:
-        run = tracker.run("train", "final", {"a": 1})
+        run = tracker.start_run("train", "final", {"a": 1})
         run.log({"epoch": 0, "val/nelbo": 1.0})
-        run.images("samples", {"": png(1)})
-        run.table("metrics", ["a"], [[1]])
-        run.summary({"test/nelbo": 1.0})
-        run.reference_artifact(
-            "m", "model", "s3://b/m", files={"f": SHA256}, aliases=[], metadata={}
-        )
+        run.log_images("samples", {"": png(1)})
+        run.log_table("metrics", ["a"], [[1]])
+        run.set_summary({"test/nelbo": 1.0})
+        run.log_reference("m", "model", "s3://b/m", files={"f": SHA256}, aliases=[], metadata={})
     assert (tracker.paths, tracker.urls, warnings_in(caplog)) == ([], [], [])
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -169,6 +167,6 @@ def test_an_unknown_mode_is_the_users_to_mend(
 def test_metrics_without_their_step_metric_are_refused(tmp_path: Path) -> None:
     """A point that cannot be placed on its curve is the caller's mistake, told at once."""
     with Tracker("run", tmp_path) as tracker:
-        run = tracker.run("train", "final", {})
+        run = tracker.start_run("train", "final", {})
         with pytest.raises(ValueError, match="epoch"):
             run.log({"val/nelbo": 1.0})

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.support.devices import DEVICES
-from vae.training.batches import Batch, BatchPlan, Shard, binarized, permutation, seed_of
+from vae.data.binarization import binarize
+from vae.models.seeds import derive_seed, draw_permutation
+from vae.training.batches import Batch, BatchPlan, Shard
 
 LEVELS = (0, 1, 64, 128, 254, 255)
 
@@ -29,7 +31,7 @@ def images_of(n: int) -> Tensor:
 
 def joined(plan: BatchPlan, images: Tensor, world: int, epoch: int = 0) -> list[Batch]:
     """The global batches of an epoch, put together from the parts of all ranks."""
-    ranks = [plan.epoch(images, epoch, Shard(rank, world)) for rank in range(world)]
+    ranks = [plan.draw_epoch(images, epoch, Shard(rank, world)) for rank in range(world)]
     return [
         Batch(
             torch.cat([part.x_BCHW for part in parts]),
@@ -43,7 +45,7 @@ def joined(plan: BatchPlan, images: Tensor, world: int, epoch: int = 0) -> list[
 @given(n=st.integers(0, 1000), world=st.integers(1, 40))
 def test_shards_are_disjoint_and_complete(n: int, world: int) -> None:
     """The parts of all ranks, in order, are all of the items, and differ by one in size at most."""
-    parts = [range(n)[Shard(rank, world).of(n)] for rank in range(world)]
+    parts = [range(n)[Shard(rank, world).select(n)] for rank in range(world)]
     assert [item for part in parts for item in part] == list(range(n))
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1
@@ -60,7 +62,7 @@ def test_every_image_once_per_epoch(n: int, batch_size: int, world: int, epoch: 
     images = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1)
     plan = plan_of(batch_size, binarize=False)
     batches = joined(plan, images, world, epoch)
-    assert len(batches) == plan.steps(n) == math.ceil(n / batch_size)
+    assert len(batches) == plan.count_steps(n) == math.ceil(n / batch_size)
     seen = [(batch.x_BCHW.flatten() * 255).round().int().tolist() for batch in batches]
     assert sorted(index for part in seen for index in part) == list(range(n))
     sizes = [batch.global_size for batch in batches]
@@ -93,7 +95,9 @@ def test_draws_are_keyed_by_their_place(device: str) -> None:
     for anew in (second, later, other):
         assert not torch.equal(first.eps_KBD, anew.eps_KBD)
         assert not torch.equal(first.x_BCHW, anew.x_BCHW)
-    orders = {tuple(permutation(12, seed, epoch).tolist()) for seed in (0, 1) for epoch in (0, 1)}
+    orders = {
+        tuple(draw_permutation(12, seed, epoch).tolist()) for seed in (0, 1) for epoch in (0, 1)
+    }
     assert len(orders) == 4
 
 
@@ -106,7 +110,7 @@ def test_binarised_with_the_pixels_probability(level: int, device: str) -> None:
     probability = level / 255
     tolerance = 5 * math.sqrt(probability * (1 - probability) / n)
     (batch,) = joined(plan_of(n, samples=1), images, 1)
-    for x_NCHW in (batch.x_BCHW, binarized(images, seed=0)):
+    for x_NCHW in (batch.x_BCHW, binarize(images, seed=0)):
         assert set(x_NCHW.flatten().tolist()) <= {0, 1}
         assert abs(x_NCHW.double().mean().item() - probability) <= tolerance
 
@@ -114,9 +118,9 @@ def test_binarised_with_the_pixels_probability(level: int, device: str) -> None:
 def test_the_one_binarisation_of_evaluation() -> None:
     """The recorded seed names the same images every time, and another seed others."""
     images = images_of(50)
-    assert torch.equal(binarized(images, 3), binarized(images, 3))
-    assert not torch.equal(binarized(images, 3), binarized(images, 4))
-    assert binarized(images, 3).dtype == torch.uint8
+    assert torch.equal(binarize(images, 3), binarize(images, 3))
+    assert not torch.equal(binarize(images, 3), binarize(images, 4))
+    assert binarize(images, 3).dtype == torch.uint8
 
 
 def test_noise_is_standard_normal() -> None:
@@ -140,6 +144,6 @@ def test_noise_is_standard_normal() -> None:
 )
 def test_seeds_differ(keys: list[tuple[int, str, int]]) -> None:
     """Different keys give different seeds, all of which a generator takes."""
-    seeds = [seed_of(seed, purpose, epoch) for seed, purpose, epoch in keys]
+    seeds = [derive_seed(seed, purpose, epoch) for seed, purpose, epoch in keys]
     assert len(set(seeds)) == len(keys)
     assert all(0 <= seed < 2**63 for seed in seeds)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.experiments.loading import from_dict
-from vae.store import Store, open_store
+from vae.experiments.loading import parse_experiment
+from vae.store.open import open_store
+from vae.store.promises import Store
 from vae.training import checkpoints
 from vae.training.checkpoints import History
 from vae.training.fit import Fit
@@ -32,11 +33,11 @@ def fit_of(epochs: int = 4, ema_decay: float = 0.0) -> Fit:
         "model": {"hidden": [8], "latent_dim": 3},
         "train": {"epochs": epochs, "batch_size": 8, "ema_decay": ema_decay},
     }
-    return Fit(from_dict(settings), images, images[:10], torch.device("cpu"))
+    return Fit(parse_experiment(settings), images, images[:10], torch.device("cpu"))
 
 
 def train(fit: Fit, epochs: int) -> History:
-    return [fit.epoch(fit.state.model, lambda step: None)[0] for _ in range(epochs)]
+    return [fit.run_epoch(fit.state.model, lambda step: None)[0] for _ in range(epochs)]
 
 
 def tensors(fit: Fit) -> list[Tensor]:
@@ -58,7 +59,7 @@ def save_epochs(store: Store, n: int) -> None:
 
 
 def epochs_in(store: Store) -> list[int]:
-    return [found.epoch for found in checkpoints.saved(store, PREFIX)]
+    return [found.epoch for found in checkpoints.list_checkpoints(store, PREFIX)]
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
@@ -68,7 +69,7 @@ def test_resumed_equals_uninterrupted(folder: Store, ema_decay: float) -> None:
     train(whole, 4)
     history = train(first, 2)
     checkpoints.save(folder, PREFIX, first.state, history)
-    content = checkpoints.latest(folder, PREFIX)
+    content = checkpoints.read_latest(folder, PREFIX)
     assert content is not None
     assert checkpoints.restore(second.state, content) == history
     train(second, 2)
@@ -85,7 +86,7 @@ def test_adam_keeps_its_own_options(folder: Store) -> None:
     options |= {"capturable": True, "lr": torch.tensor(0.5)}
     checkpoints.save(folder, PREFIX, written.state, rows_of(1.0))
     (before,) = (dict(group) for group in resumed.state.optimizer.param_groups)
-    content = checkpoints.latest(folder, PREFIX)
+    content = checkpoints.read_latest(folder, PREFIX)
     assert content is not None
     checkpoints.restore(resumed.state, content)
     (after,) = resumed.state.optimizer.param_groups
@@ -98,13 +99,13 @@ def test_adam_keeps_its_own_options(folder: Store) -> None:
 def test_a_damaged_checkpoint(damage: str, folder: Store, caplog: pytest.LogCaptureFixture) -> None:
     """The newest checkpoint's bytes are wrong: one warning names it, the one before is taken."""
     save_epochs(folder, 3)
-    newest = checkpoints.saved(folder, PREFIX)[0]
+    newest = checkpoints.list_checkpoints(folder, PREFIX)[0]
     data = folder.read(newest.key)
     middle = len(data) // 2
     flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
     folder.put(newest.key, {"torn": data[:middle], "flipped": flipped, "empty": b""}[damage])
     with caplog.at_level(logging.WARNING):
-        content = checkpoints.latest(folder, PREFIX)
+        content = checkpoints.read_latest(folder, PREFIX)
     assert content is not None
     assert content["epoch"] == 2
     (record,) = caplog.records
@@ -113,14 +114,14 @@ def test_a_damaged_checkpoint(damage: str, folder: Store, caplog: pytest.LogCapt
 
 def test_nothing_to_resume(folder: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Without a whole checkpoint there is none, and other objects are not mistaken for one."""
-    assert checkpoints.latest(folder, PREFIX) is None
-    assert checkpoints.best(folder, PREFIX, rows_of(1)) is None
+    assert checkpoints.read_latest(folder, PREFIX) is None
+    assert checkpoints.read_best(folder, PREFIX, rows_of(1)) is None
     folder.put(f"{PREFIX}/epoch-00001-abc.pt", b"x")
     folder.put(f"{PREFIX}/epoch-00001-{'0' * 64}.pt.tmp", b"x")
-    assert checkpoints.latest(folder, PREFIX) is None
+    assert checkpoints.read_latest(folder, PREFIX) is None
     assert not caplog.records
     folder.put(f"{PREFIX}/epoch-00001-{'0' * 64}.pt", b"x")
-    assert checkpoints.latest(folder, PREFIX) is None
+    assert checkpoints.read_latest(folder, PREFIX) is None
     assert len(caplog.records) == 1
 
 
@@ -128,8 +129,8 @@ def test_the_best_epoch(folder: Store) -> None:
     """The lowest bound decides, the first of equals; its checkpoint is found among the others."""
     save_epochs(folder, 4)
     history = rows_of(math.nan, 1.0, 1.0, 2.0)
-    assert checkpoints.best_epoch(history) == 2
-    content = checkpoints.best(folder, PREFIX, history)
+    assert checkpoints.find_best_epoch(history) == 2
+    content = checkpoints.read_best(folder, PREFIX, history)
     assert content is not None
     assert content["epoch"] == 2
 

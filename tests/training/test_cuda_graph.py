@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from tests.support.devices import DEVICES, needs_cuda
-from vae.models.networks import VAE, ModelConfig, build_model
-from vae.models.objectives import ObjectiveConfig
+from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
+from vae.models.networks import DTYPES, VAE, build_model
 from vae.training.batches import Batch, BatchPlan, Shard
-from vae.training.cuda_graph import GraphedStep, captured
+from vae.training.cuda_graph import GraphedStep, capture
 from vae.training.step import (
     DivergedError,
     Step,
-    TrainConfig,
+    StepContext,
     TrainState,
-    new_state,
+    create_state,
     train_epoch,
     train_step,
 )
@@ -45,9 +45,9 @@ def batches_of(config: TrainConfig, objective: ObjectiveConfig, device: str) -> 
         samples=objective.samples,
         latent_dim=3,
         binarize=True,
-        dtype=config.dtype,
+        dtype=DTYPES[config.precision],
     )
-    return [list(plan.epoch(images, epoch, Shard())) for epoch in range(EPOCHS)]
+    return [list(plan.draw_epoch(images, epoch, Shard())) for epoch in range(EPOCHS)]
 
 
 def trained(
@@ -60,9 +60,9 @@ def trained(
 ) -> tuple[TrainState, Tensor]:
     """The state and every loss after all epochs."""
     model = build_model(network, SHAPE)
-    state = new_state(model, config, torch.device(device))
+    state = create_state(model, config, torch.device(device))
     losses = [
-        train_epoch(state, model, batches, config, objective, steps=STEPS, shard=Shard(), step=step)
+        train_epoch(state, model, batches, StepContext(config, objective, STEPS, Shard()), step)
         for batches in epochs
     ]
     return state, torch.cat(losses)
@@ -99,18 +99,10 @@ def test_divergence_is_found_at_the_end_of_the_epoch(bad: int, device: str) -> N
     before = weights(state.model)
     broken = [*first[:bad], first[bad]._replace(eps_KBD=first[bad].eps_KBD * torch.nan)]
     model = build_model(DENSE, SHAPE)
-    state = new_state(model, config, torch.device(device))
+    state = create_state(model, config, torch.device(device))
+    context = StepContext(config, ObjectiveConfig(), STEPS, Shard())
     with pytest.raises(DivergedError, match=rf"diverged at step {bad} \(epoch 1, rank 0 of 1\)"):
-        train_epoch(
-            state,
-            model,
-            [*broken, *first[bad + 1 :]],
-            config,
-            ObjectiveConfig(),
-            steps=STEPS,
-            shard=Shard(),
-            step=GraphedStep(),
-        )
+        train_epoch(state, model, [*broken, *first[bad + 1 :]], context, GraphedStep())
     assert state.step == bad
     torch.testing.assert_close(weights(state.model), before)
 
@@ -125,5 +117,5 @@ def test_garbage_does_not_break_a_capture() -> None:
         [[] for _ in range(100_000)]  # enough for the collector to run
 
     for _ in range(3):
-        forgotten: list[object] = [captured(work, ones.device)]
+        forgotten: list[object] = [capture(work, ones.device)]
         forgotten.append(forgotten)

@@ -9,12 +9,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tests.support.distributed import spawned
+from vae.data.binarization import prepare_inputs
 from vae.evaluation.bounds import CHUNK_IMAGES
-from vae.experiments.loading import Experiment, from_dict
-from vae.store import open_store
+from vae.experiments.loading import parse_experiment
+from vae.experiments.settings import Experiment
+from vae.store.open import open_store
 from vae.training import checkpoints
 from vae.training.batches import Shard
-from vae.training.fit import Fit, Row, data_parallel, evaluation_images
+from vae.training.fit import Fit, Row, wrap_data_parallel
 from vae.training.step import DivergedError, train_step
 
 SHAPE = (1, 4, 4)
@@ -29,7 +31,7 @@ def experiment_of(**changes: dict[str, Any]) -> Experiment:
     train = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "precision": "float64"}
     objective = {"kind": "iwae", "samples": 2}
     settings = {"name": "small", "model": DENSE, "train": train, "objective": objective}
-    return from_dict(settings | changes)
+    return parse_experiment(settings | changes)
 
 
 def images_of(n: int, seed: int = 0) -> Tensor:
@@ -37,7 +39,7 @@ def images_of(n: int, seed: int = 0) -> Tensor:
     return torch.randint(256, (n, *SHAPE), dtype=torch.uint8, generator=generator)
 
 
-def reduced(x: Tensor) -> Tensor:
+def reduce(x: Tensor) -> Tensor:
     """The sum over ranks, where there are several."""
     if dist.is_initialized():
         dist.all_reduce(x)
@@ -48,29 +50,29 @@ def trained(
     experiment: Experiment, shard: Shard = Shard(), n: int = 30
 ) -> tuple[list[Row], Tensor, dict[str, Tensor]]:
     """The metrics of every epoch, the loss of every step, the weights judged. Collective."""
-    fit = Fit(experiment, images_of(n), images_of(CHUNK_IMAGES + 50, 1), CPU, shard, reduced)
+    fit = Fit(experiment, images_of(n), images_of(CHUNK_IMAGES + 50, 1), CPU, shard, reduce)
     model = fit.state.model
-    forward = data_parallel(model, CPU) if shard.world > 1 else model
-    epochs = [fit.epoch(forward, lambda step: None) for _ in range(experiment.train.epochs)]
+    forward = wrap_data_parallel(model, CPU) if shard.world > 1 else model
+    epochs = [fit.run_epoch(forward, lambda step: None) for _ in range(experiment.train.epochs)]
     rows = [{k: v for k, v in row.items() if k not in TIMES} for row, _ in epochs]
     return rows, torch.cat([losses for _, losses in epochs]), fit.state.averaged.state_dict()
 
 
 def on_rank(rank: int, world: int, settings: list[dict[str, Any]]) -> list[Any]:
-    return [trained(from_dict(setting), Shard(rank, world)) for setting in settings]
+    return [trained(parse_experiment(setting), Shard(rank, world)) for setting in settings]
 
 
 def diverging(rank: int, world: int) -> tuple[str, bool]:
     """What a rank says when the last one's loss is no number, and whether its weights stayed."""
     experiment = experiment_of()
     fit = Fit(experiment, images_of(8), images_of(8, 1), CPU, Shard(rank, world))
-    forward = data_parallel(fit.state.model, CPU)
+    forward = wrap_data_parallel(fit.state.model, CPU)
     before = [parameter.clone() for parameter in fit.state.model.parameters()]
-    (batch,) = fit.plan.epoch(fit.train, 0, fit.shard)
+    (batch,) = fit.plan.draw_epoch(fit.train, 0, fit.context.shard)
     if rank == world - 1:
         batch = batch._replace(eps_KBD=batch.eps_KBD * torch.nan)
     try:
-        train_step(fit.state, forward, batch, experiment.train, experiment.objective, 1, fit.shard)
+        train_step(fit.state, forward, batch, fit.context)
     except DivergedError as error:
         after = fit.state.model.parameters()
         return str(error), all(map(torch.equal, before, after))
@@ -84,20 +86,20 @@ def stopping(rank: int, world: int) -> list[dict[str, Tensor]]:
     """
     experiment = experiment_of(model={"hidden": [64]}, train={"epochs": 2, "batch_size": 8})
     straight, stopped, resumed = (
-        Fit(experiment, images_of(30), images_of(8), CPU, Shard(rank, world), reduced)
+        Fit(experiment, images_of(30), images_of(8), CPU, Shard(rank, world), reduce)
         for _ in range(3)
     )
-    on = data_parallel(straight.state.model, CPU)
+    on = wrap_data_parallel(straight.state.model, CPU)
     for _ in range(2):
-        straight.epoch(on, lambda step: None)
-    row, _ = stopped.epoch(data_parallel(stopped.state.model, CPU), lambda step: None)
+        straight.run_epoch(on, lambda step: None)
+    row, _ = stopped.run_epoch(wrap_data_parallel(stopped.state.model, CPU), lambda step: None)
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder)
         checkpoints.save(store, "checkpoints", stopped.state, [row])
-        content = checkpoints.latest(store, "checkpoints")
+        content = checkpoints.read_latest(store, "checkpoints")
     assert content
     checkpoints.restore(resumed.state, content)
-    resumed.epoch(data_parallel(resumed.state.model, CPU), lambda step: None)
+    resumed.run_epoch(wrap_data_parallel(resumed.state.model, CPU), lambda step: None)
     return [fit.state.model.state_dict() for fit in (straight, resumed)]
 
 
@@ -174,7 +176,7 @@ def test_learning_lowers_the_bound() -> None:
     train = {"epochs": 4, "batch_size": 20, "learning_rate": 0.01}
     fit = Fit(experiment_of(train=train), dark, dark, CPU)
     before = fit.validate()["nelbo"]
-    bounds = [fit.epoch(fit.state.model, lambda step: None)[0]["val/nelbo"] for _ in range(4)]
+    bounds = [fit.run_epoch(fit.state.model, lambda step: None)[0]["val/nelbo"] for _ in range(4)]
     assert bounds[-1] < before
 
 
@@ -185,7 +187,7 @@ def test_evaluation_images(binarize: str) -> None:
 
     def seen(seed: int) -> Tensor:
         data = {"binarize": binarize, "binarize_seed": seed}
-        return evaluation_images(images, experiment_of(data=data))
+        return prepare_inputs(images, experiment_of(data=data).data)
 
     assert torch.equal(seen(0), seen(0))
     if binarize == "none":

@@ -9,27 +9,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.models.networks import ModelConfig, build_model
-from vae.models.objectives import ObjectiveConfig
+from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
+from vae.models.networks import DTYPES, build_model
 from vae.training.batches import Batch, BatchPlan, Shard
 from vae.training.step import (
     DivergedError,
-    TrainConfig,
+    StepContext,
     TrainState,
-    emulated,
-    learning_rate_at,
-    new_state,
+    create_state,
+    is_emulated,
     train_epoch,
     train_step,
 )
 
 SHAPE = (1, 4, 4)
 CPU = torch.device("cpu")
-ELBO = ObjectiveConfig()
 
 
 def state_of(config: TrainConfig) -> TrainState:
-    return new_state(build_model(ModelConfig(latent_dim=3, hidden=(8,)), SHAPE), config, CPU)
+    return create_state(build_model(ModelConfig(latent_dim=3, hidden=(8,)), SHAPE), config, CPU)
 
 
 def batches_of(config: TrainConfig, n: int = 30) -> list[Batch]:
@@ -41,9 +39,13 @@ def batches_of(config: TrainConfig, n: int = 30) -> list[Batch]:
         samples=1,
         latent_dim=3,
         binarize=True,
-        dtype=config.dtype,
+        dtype=DTYPES[config.precision],
     )
-    return list(plan.epoch(images, 0, Shard()))
+    return list(plan.draw_epoch(images, 0, Shard()))
+
+
+def context_of(config: TrainConfig, shard: Shard = Shard(), steps: int = 4) -> StepContext:
+    return StepContext(config, ObjectiveConfig(), steps, shard)
 
 
 def weights(state: TrainState) -> torch.Tensor:
@@ -52,20 +54,21 @@ def weights(state: TrainState) -> torch.Tensor:
 
 def test_the_schedule_ends() -> None:
     """Cosine goes from the peak through its half to 0 after the last step; constant stays."""
-    cosine, constant = TrainConfig(schedule="cosine"), TrainConfig()
-    rates = [learning_rate_at(cosine, step, 100) for step in (0, 50, 100)]
+    context = context_of(TrainConfig(schedule="cosine", epochs=10), steps=10)
+    rates = [context.learning_rate_at(step) for step in (0, 50, 100)]
     assert rates == pytest.approx([1e-3, 5e-4, 0], abs=1e-12)
-    assert {learning_rate_at(constant, step, 100) for step in (0, 50, 99)} == {1e-3}
+    constant = context_of(TrainConfig())
+    assert {constant.learning_rate_at(step) for step in (0, 50, 99)} == {1e-3}
 
 
 @given(total=st.integers(1, 100_000), data=st.data())
 def test_every_update_moves(total: int, data: st.DataObject) -> None:
     """No update has a rate of 0 or above the peak, and none is larger than the one before."""
-    config = TrainConfig(schedule="cosine")
+    context = context_of(TrainConfig(schedule="cosine", epochs=1), steps=total)
     step = data.draw(st.integers(0, total - 1))
-    rate = learning_rate_at(config, step, total)
-    assert 0 < rate <= config.learning_rate
-    assert learning_rate_at(config, step + 1, total) <= rate
+    rate = context.learning_rate_at(step)
+    assert 0 < rate <= context.train.learning_rate
+    assert context.learning_rate_at(step + 1) <= rate
 
 
 def test_an_epoch_makes_its_steps() -> None:
@@ -73,15 +76,14 @@ def test_an_epoch_makes_its_steps() -> None:
     config = TrainConfig(epochs=2, batch_size=8, schedule="cosine")
     state, steps = state_of(config), list[int]()
     batches = batches_of(config)
-    losses = train_epoch(
-        state, state.model, batches, config, ELBO, steps=4, shard=Shard(), on_step=steps.append
-    )
+    context = context_of(config)
+    losses = train_epoch(state, state.model, batches, context, on_step=steps.append)
     assert steps == [1, 2, 3, 4]
     assert (state.epoch, state.step) == (1, 4)
     assert losses.shape == (4,)
     assert losses.dtype == torch.float64
     (group,) = state.optimizer.param_groups
-    assert group["lr"] == learning_rate_at(config, 3, 8)
+    assert group["lr"] == context.learning_rate_at(3)
 
 
 def test_the_shards_losses_add_up() -> None:
@@ -91,9 +93,9 @@ def test_the_shards_losses_add_up() -> None:
 
     def loss(part: slice, shard: Shard) -> float:
         state, batch = state_of(config), Batch(whole.x_BCHW[part], whole.eps_KBD[:, part], 30)
-        return float(train_step(state, state.model, batch, config, ELBO, 4, shard))
+        return float(train_step(state, state.model, batch, context_of(config, shard)))
 
-    parts = [loss(Shard(rank, 4).of(30), Shard(rank, 4)) for rank in range(4)]
+    parts = [loss(Shard(rank, 4).select(30), Shard(rank, 4)) for rank in range(4)]
     assert sum(parts) == pytest.approx(loss(slice(None), Shard()))
 
 
@@ -103,7 +105,7 @@ def test_a_gradient_is_cut_to_its_norm() -> None:
     def first_moment(grad_clip: float) -> float:
         config = TrainConfig(batch_size=30, grad_clip=grad_clip, precision="float64")
         state, (whole,) = state_of(config), batches_of(config)
-        train_step(state, state.model, whole, config, ELBO, 4, Shard())
+        train_step(state, state.model, whole, context_of(config))
         moments = [entry["exp_avg"].flatten() for entry in state.optimizer.state.values()]
         return float(torch.cat(moments).norm()) / 0.1  # of the first step: 1 - beta1
 
@@ -125,7 +127,7 @@ def test_the_average_of_the_weights(decay: float) -> None:
         expected = kept * expected + (1 - kept) * weights(state)
 
     batches = batches_of(config)
-    train_epoch(state, state.model, batches, config, ELBO, steps=4, shard=Shard(), on_step=on_step)
+    train_epoch(state, state.model, batches, context_of(config), on_step=on_step)
     averaged = torch.nn.utils.parameters_to_vector(state.averaged.parameters())
     torch.testing.assert_close(averaged, expected)
     assert not torch.allclose(averaged, weights(state))
@@ -136,7 +138,7 @@ def test_bfloat16_keeps_its_sums_in_float32() -> None:
     losses = {}
     for config in (TrainConfig(batch_size=30), TrainConfig(batch_size=30, precision="bfloat16")):
         state, (whole,) = state_of(config), batches_of(config)
-        loss = train_step(state, state.model, whole, config, ELBO, 4, Shard())
+        loss = train_step(state, state.model, whole, context_of(config))
         assert weights(state).dtype == loss.dtype == torch.float32
         losses[config.precision] = loss.item()
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
@@ -148,9 +150,9 @@ def test_bfloat16_keeps_its_sums_in_float32() -> None:
 def test_emulated_products() -> None:
     """bfloat16 is emulated where the kernel lists no instructions for it; float32 never is."""
     flags = Path("/proc/cpuinfo").read_text().split()
-    assert emulated(TrainConfig(precision="bfloat16"), CPU) == ("avx512_bf16" not in flags)
-    assert not emulated(TrainConfig(), CPU)
-    assert not emulated(TrainConfig(precision="bfloat16"), torch.device("cuda"))
+    assert is_emulated(TrainConfig(precision="bfloat16"), CPU) == ("avx512_bf16" not in flags)
+    assert not is_emulated(TrainConfig(), CPU)
+    assert not is_emulated(TrainConfig(precision="bfloat16"), torch.device("cuda"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -158,11 +160,11 @@ def test_divergence_stops_before_the_update(bad: float) -> None:
     """A loss that is no number raises, and leaves the weights of the last good step."""
     config = TrainConfig(batch_size=8, learning_rate=0.5)
     state, (good, other, *_) = state_of(config), batches_of(config)
-    train_step(state, state.model, good, config, ELBO, 4, Shard(1, 2))
+    train_step(state, state.model, good, context_of(config, Shard(1, 2)))
     before = weights(state)
     broken = Batch(other.x_BCHW, other.eps_KBD * bad, other.global_size)
     with pytest.raises(DivergedError) as raised:
-        train_step(state, state.model, broken, config, ELBO, 4, Shard(1, 2))
+        train_step(state, state.model, broken, context_of(config, Shard(1, 2)))
     assert torch.equal(weights(state), before)
     assert state.step == 1
     message = str(raised.value)
@@ -179,7 +181,7 @@ def test_divergence_of_the_loss_alone() -> None:
     torch.nn.init.constant_(bias, math.inf)  # logits of which x - sigmoid is 0 or -1
     before = weights(state)
     with pytest.raises(DivergedError, match="loss nan nats"):
-        train_step(state, state.model, batch, config, ELBO, 4, Shard())
+        train_step(state, state.model, batch, context_of(config))
     assert torch.equal(weights(state), before)
 
 
@@ -188,7 +190,7 @@ def test_a_rate_that_is_too_high() -> None:
     config = TrainConfig(batch_size=8, learning_rate=1e15)
     state = state_of(config)
     with pytest.raises(DivergedError, match=r"train.learning_rate = 1e\+15"):
-        train_epoch(state, state.model, batches_of(config), config, ELBO, steps=4, shard=Shard())
+        train_epoch(state, state.model, batches_of(config), context_of(config))
 
 
 @pytest.mark.parametrize(

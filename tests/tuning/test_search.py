@@ -5,11 +5,12 @@ from pathlib import Path
 
 from ray.tune.experiment import Trial as TuneTrial
 
-from tuning.results import Trial
-from tuning.search import Recorder, recorded
+from tests.support.listeners import Silent
+from tuning.recorder import Recorder, read_trials
 from vae.experiments.loading import load_experiment
 from vae.runs.run import Run
-from vae.store import open_store
+from vae.runs.trials import Trial
+from vae.store.open import open_store
 
 
 def test_a_search_goes_on_where_numbers_are_missing(tmp_path: Path) -> None:
@@ -20,19 +21,43 @@ def test_a_search_goes_on_where_numbers_are_missing(tmp_path: Path) -> None:
         created=datetime.now(UTC),
         store=open_store(str(tmp_path)),
     )
-    told: list[int] = []
     begun = [TuneTrial("trial", config={"train.learning_rate": rate}, stub=True) for rate in (1, 2)]
-    first = Recorder(run, "search", [], lambda number, *_: told.append(number))
-    assert [first.number(trial) for trial in begun] == [1, 2]
+    first = Recorder(run, "search", [], Silent())
+    assert [first.assign_number(trial) for trial in begun] == [1, 2]
     first.on_trial_complete(1, begun, begun[1])
-    done = recorded(run, "search")
+    done = read_trials(run, "search")
     assert numbers(done) == [2]
 
-    resumed = Recorder(run, "search", done, lambda number, *_: told.append(number))
+    resumed = Recorder(run, "search", done, Silent())
     for trial in (TuneTrial("trial", config={}, stub=True) for _ in range(2)):
         resumed.on_trial_complete(1, [], trial)
-    assert numbers(recorded(run, "search")) == [1, 2, 3]
+    assert numbers(read_trials(run, "search")) == [1, 2, 3]
 
 
 def numbers(trials: list[Trial]) -> list[int]:
     return [trial.number for trial in trials]
+
+
+def test_every_metric_of_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    """Whatever an epoch measures is told of and recorded: there is no list of names."""
+    run = Run(
+        run_id="r",
+        experiment=load_experiment("tiny"),
+        created=datetime.now(UTC),
+        store=open_store(str(tmp_path)),
+    )
+    listener = Silent()
+    recorder, trial = (
+        Recorder(run, "search", [], listener),
+        TuneTrial("trial", config={}, stub=True),
+    )
+    clock = {"began": 1.0, "ended": 2.0}
+    for epoch, loss in enumerate([90.0, 80.0, 85.0], start=1):
+        row = {"epoch": epoch, "val/loss": loss, "val/new": epoch / 8, **clock}
+        recorder.on_trial_result(1, [trial], trial, {"row": row, "time_total_s": 1.0})
+    recorder.on_trial_complete(1, [trial], trial)
+    [ended] = read_trials(run, "search")
+    assert (ended.loss, ended.epochs, ended.spans) == (80.0, 3, [(1.0, 2.0)] * 3)
+    assert ended.metrics == {"epoch": 2, "val/loss": 80.0, "val/new": 0.25, **clock}
+    assert [row["val/new"] for row in listener.rows] == [0.125, 0.25, 0.375]
+    assert listener.ended == [ended]

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from tests.support.command import descendants, named
-from tuning.results import best_trial
+from tests.support.listeners import Silent
 from tuning.search import search
-from vae.cluster.session import Resources, Workers, joined
+from vae.cluster.session import Resources, Workers, join_cluster
 from vae.data.datasets import prepare
 from vae.errors import UserError
-from vae.experiments.loading import Value, load_experiment
+from vae.experiments.loading import load_experiment
+from vae.experiments.settings import Value
 from vae.runs.run import Run
-from vae.store import open_store
+from vae.runs.trials import choose_best
+from vae.store.open import open_store
 
 EPOCHS = 40  # a driver that kills at the first is well before the last
 
@@ -26,7 +28,7 @@ EPOCHS = 40  # a driver that kills at the first is well before the last
 @pytest.fixture(scope="module")
 def resources() -> Iterator[Resources]:
     """A local Ray session."""
-    with joined(Workers(1, 1)) as found:
+    with join_cluster(Workers(1, 1)) as found:
         yield found.result()
 
 
@@ -47,29 +49,37 @@ def run_of(folder: Path, rates: list[float]) -> Run:
     return Run(run_id="r", experiment=experiment, created=datetime.now(UTC), store=store)
 
 
+class Killer(Silent):
+    """Kills the trials' processes at the first epoch that it is told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.killed: list[int] = []
+
+    def on_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
+        """Kill, once."""
+        processes = descendants(os.getpid()) if not self.killed else []
+        for pid in (pid for pid in processes if named(pid).startswith("ray::ImplicitFunc")):
+            self.killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_what_a_trial_raised_is_told(resources: Resources, tmp_path: Path) -> None:
     """It is the trial's result, for good: with these settings it would be raised again."""
     run = run_of(tmp_path, [1e30])
-    trials = search(run, prepare(run.experiment.data, run.store), resources, lambda *_: None)
+    trials = search(run, prepare(run.experiment.data, run.store), resources, Silent())
     with pytest.raises(UserError, match=r"none of the 1 trials .* finished: training diverged at"):
-        best_trial(trials)
+        choose_best(trials)
 
 
 def test_a_trial_whose_process_was_lost_is_run_again(resources: Resources, tmp_path: Path) -> None:
     """Its settings were not to blame: nothing is recorded, and the next search makes up for it."""
     run = run_of(tmp_path, [1e-3])
     dataset = prepare(run.experiment.data, run.store)
-    killed: list[int] = []
-
-    def kill(*_: Any) -> None:
-        processes = descendants(os.getpid()) if not killed else []
-        for pid in (pid for pid in processes if named(pid).startswith("ray::ImplicitFunc")):
-            killed.append(pid)
-            os.kill(pid, signal.SIGKILL)
-
+    killer = Killer()
     with pytest.raises(RuntimeError, match="1 of 1 trials were lost with their processes"):
-        search(run, dataset, resources, kill)
-    assert len(killed) == 1
+        search(run, dataset, resources, killer)
+    assert len(killer.killed) == 1
     assert not run.store.list(f"{run.prefix}/search")
-    [trial] = search(run, dataset, resources, lambda *_: None)
+    [trial] = search(run, dataset, resources, Silent())
     assert (trial.number, trial.epochs, trial.error) == (1, EPOCHS, None)

@@ -1,0 +1,29 @@
+"""The cluster: all of Ray but Tune. Importing it sets what Ray reads when it is first imported."""
+
+import os
+
+# In the driver and in workers; a value that the user has set stays.
+RAY_ENVIRONMENT = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or workers rebuild the environment under `uv run`
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or what still runs after a shutdown starts another session
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # its poll period: 2 s more per fit otherwise
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables even when asked for silence
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+LOCAL_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",  # as Ray advises
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes the one machine away with a warning
+}
+
+
+def set_environment() -> None:
+    """Set the variables that are not set, those of a local cluster unless one is to be joined."""
+    local = {} if "RAY_ADDRESS" in os.environ else LOCAL_ENVIRONMENT
+    for name, value in (RAY_ENVIRONMENT | local).items():
+        os.environ.setdefault(name, value)
+
+
+set_environment()

@@ -15,15 +15,15 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vae.cluster.session import Resources, interruptible
+from vae.cluster.session import Resources, run_interruptibly
 from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
-from vae.errors import UserError, brief
-from vae.experiments.loading import Experiment
+from vae.errors import UserError, describe_error
+from vae.experiments.settings import Experiment
 from vae.runs.run import Run
-from vae.store import Store
+from vae.store.promises import Store
 from vae.training.checkpoints import History
-from vae.training.fit import first_model
+from vae.training.fit import initialize_model
 from vae.training.step import DivergedError
 
 log = logging.getLogger("vae.cluster.launch")
@@ -32,7 +32,7 @@ MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
 POLL_S = 0.2
 
 
-def fit(
+def run_fit(
     run: Run,
     experiment: Experiment,
     dataset: DatasetRef,
@@ -43,7 +43,7 @@ def fit(
 
     Blocks, and calls `on_event` in this process for every epoch, heartbeat and resume. Raises
     UserError if the model can't take the images, training diverged or a worker met what the user
-    can mend, RuntimeError with the worker's own message if it failed.
+    can fix, RuntimeError with the worker's own message if it failed.
     """
     check_model(experiment, dataset)
     # On this process's node, or the loss of another one would take the queue with it.
@@ -52,7 +52,7 @@ def fit(
     # Ray's own bookkeeping needs a folder that every node can write; it is ours to delete, because
     # what resumes a run are the checkpoints in the store.
     scratch = f"{run.prefix}/ray"
-    settings = {
+    job = {
         "experiment": experiment.to_dict(),
         "dataset": dataset.to_json(),
         "store": run.store.uri,
@@ -61,8 +61,8 @@ def fit(
     }
     try:
         storage = f"{run.store.uri}/{scratch}/{secrets.token_hex(4)}"
-        trainer = trainer_of(settings, resources, uri_for_ray(storage))
-        answer = followed(trainer, events, on_event)
+        trainer = build_trainer(job, resources, quote_uri(storage))
+        answer = follow_trainer(trainer, events, on_event)
     finally:
         events.shutdown(force=True)
         discard(run.store, scratch)
@@ -78,7 +78,7 @@ def discard(store: Store, prefix: str) -> None:
     Another fit of the same run, at the same time, needs it no more once its workers have begun.
     """
     try:
-        with store.explained():
+        with store.explain_errors():
             store.delete(prefix)
     except UserError as error:
         log.warning("%s was not deleted: %s", prefix, error)
@@ -87,7 +87,7 @@ def discard(store: Store, prefix: str) -> None:
 def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
     """Raise UserError for a network that can't take the images: Ray would try each worker again."""
     try:
-        first_model(experiment, torch.zeros((1, *dataset.shape), dtype=torch.uint8))
+        initialize_model(experiment, torch.zeros((1, *dataset.shape), dtype=torch.uint8))
     except ValueError as error:
         raise UserError(f"model: {error}") from None
     except RuntimeError as error:
@@ -96,11 +96,11 @@ def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
         raise UserError(f"model: {str(error).splitlines()[0]}") from None
 
 
-def trainer_of(settings: dict[str, Any], resources: Resources, storage: str) -> TorchTrainer:
+def build_trainer(job: dict[str, Any], resources: Resources, storage: str) -> TorchTrainer:
     """The Ray trainer of one fit; it keeps its bookkeeping at the URI `storage`."""
     return TorchTrainer(
         train_worker,
-        train_loop_config=settings,
+        train_loop_config=job,
         scaling_config=ScalingConfig(num_workers=resources.num_workers, use_gpu=resources.use_gpu),
         run_config=RunConfig(
             name="fit",
@@ -113,7 +113,7 @@ def trainer_of(settings: dict[str, Any], resources: Resources, storage: str) -> 
     )
 
 
-def uri_for_ray(uri: str) -> str:
+def quote_uri(uri: str) -> str:
     """A URI in a store as Ray reads it, which decodes what follows s3:// as it does file://."""
     return quote(uri, safe=":/") if uri.startswith("s3://") else uri
 
@@ -129,10 +129,10 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         """Poll until the context ends and nothing is left."""
-        self.context.run(self.follow)
+        self.context.run(self.poll)
 
-    def follow(self) -> None:
-        """Poll, in the context of whoever started to follow."""
+    def poll(self) -> None:
+        """Pass on what comes, in the context of whoever started to follow."""
         while True:
             last_look = self.over.is_set()
             try:
@@ -159,24 +159,24 @@ class Follower(threading.Thread):
         self.join()
 
 
-def followed(
+def follow_trainer(
     trainer: TorchTrainer, events: Queue, on_event: Callable[[Event], None]
 ) -> dict[str, Any]:
     """Run the trainer, passing its events on as they come; rank 0's answer."""
     try:
         with Follower(events, on_event):
-            result = interruptible(trainer.fit)
+            result = run_interruptibly(trainer.fit)
     except TrainingFailedError as error:
-        failure = first_failure(error)
+        failure = find_first_failure(error)
         if isinstance(failure, UserError):
             raise failure from error
-        raise RuntimeError(f"training failed: {brief(failure)}") from error
+        raise RuntimeError(f"training failed: {describe_error(failure)}") from error
     answer: dict[str, Any] = result.return_value
     return answer
 
 
-def first_failure(error: TrainingFailedError) -> BaseException:
-    """What a worker raised, without Ray's frame: what the user can mend, or of the lowest rank."""
+def find_first_failure(error: TrainingFailedError) -> BaseException:
+    """What a worker raised, without Ray's frame: what the user can fix, or of the lowest rank."""
     failures = getattr(error, "worker_failures", {})
     raised = [getattr(failures[rank], "_base_exc", failures[rank]) for rank in sorted(failures)]
     return next((one for one in raised if isinstance(one, UserError)), [*raised, error][0])

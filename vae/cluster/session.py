@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from vae.errors import UserError, one_line
+from vae.errors import UserError, extract_message
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
 JOINING_S = 60.0  # how long nodes that are not there yet are waited for
@@ -83,10 +83,10 @@ class Resources:
 def check_local(workers: Workers) -> None:
     """Refuse, before anything starts, more workers than a local session could have."""
     if not os.environ.get("RAY_ADDRESS") and not os.path.exists("/dev/nvidia0"):
-        Resources(local_cpus(), 0, workers).check()
+        Resources(count_local_cpus(), 0, workers).check()
 
 
-def local_cpus() -> int:
+def count_local_cpus() -> int:
     """CPUs that a local session offers: those of this process, and enough for "auto"."""
     if hasattr(os, "sched_getaffinity"):
         return max(CPU_WORKERS, len(os.sched_getaffinity(0)))
@@ -94,7 +94,7 @@ def local_cpus() -> int:
 
 
 @contextmanager
-def joined(workers: Workers) -> Iterator[Future[Resources]]:
+def join_cluster(workers: Workers) -> Iterator[Future[Resources]]:
     """A context with a Ray session; once it is there, what it has and training may ask of it.
 
     With RAY_ADDRESS set it joins that cluster, at once. Otherwise it always starts a new local one,
@@ -107,7 +107,7 @@ def joined(workers: Workers) -> Iterator[Future[Resources]]:
     # one by which Prefect acknowledges that a run was cancelled.
     with ThreadPoolExecutor(1, "join-ray") as thread:
         leaving = threading.Event()
-        joining = thread.submit(resources_of_session, workers, leaving)
+        joining = thread.submit(start_session, workers, leaving)
         try:
             if os.environ.get("RAY_ADDRESS"):
                 joining.result()
@@ -118,14 +118,14 @@ def joined(workers: Workers) -> Iterator[Future[Resources]]:
             ray.shutdown()
 
 
-def resources_of_session(workers: Workers, leaving: threading.Event) -> Resources:
+def start_session(workers: Workers, leaving: threading.Event) -> Resources:
     """Begin the Ray session of this process, which waits for nothing more once it is `leaving`."""
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        wait_for(address, leaving)
-    local = {"num_cpus": local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
+        wait_for_address(address, leaving)
+    local = {"num_cpus": count_local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(
             address=address or "local",
@@ -145,7 +145,7 @@ def resources_of_session(workers: Workers, leaving: threading.Event) -> Resource
             return resources.check()
 
 
-def wait_for(address: str, leaving: threading.Event) -> None:
+def wait_for_address(address: str, leaving: threading.Event) -> None:
     """Until something listens at a HOST:PORT, for JOINING_S: Ray itself would try for 14 minutes.
 
     Raises UserError if nothing does by then, or once the session is `leaving`.
@@ -160,25 +160,25 @@ def wait_for(address: str, leaving: threading.Event) -> None:
             return
         except (OSError, OverflowError) as error:  # a port above 65535
             if time.monotonic() > deadline or leaving.wait(1):
-                reason = one_line(error)
+                reason = extract_message(error)
                 raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
 
 
-def interruptible(work: Callable[[], T]) -> T:
+def run_interruptibly(work: Callable[[], T]) -> T:
     """What `work` returns, from a thread of its own, while this one waits where signals are heard.
 
     Whatever blocks in Ray is called through this: a signal handler that raises inside one of Ray's
     calls is not heard, and Ray Train and Tune replace the handlers that they find. If a handler
     raises here, `work` is left to end with the Ray session.
     """
-    answer: Future[T] = Future()
+    future: Future[T] = Future()
     context = contextvars.copy_context()  # of the flow run: what `work` logs belongs to it
 
-    def answered() -> None:
+    def answer() -> None:
         try:
-            answer.set_result(context.run(work))
+            future.set_result(context.run(work))
         except BaseException as error:  # all of them are the caller's, who gets them below
-            answer.set_exception(error)
+            future.set_exception(error)
 
-    threading.Thread(target=answered, name="interruptible", daemon=True).start()
-    return answer.result()
+    threading.Thread(target=answer, name="interruptible", daemon=True).start()
+    return future.result()

@@ -14,31 +14,31 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vae.data.datasets import DatasetRef, load
 from vae.errors import UserError
-from vae.experiments.loading import from_dict
+from vae.experiments.loading import parse_experiment
 from vae.models.networks import VAE
-from vae.store import open_store
+from vae.store.open import open_store
 from vae.training import checkpoints
 from vae.training.batches import Shard
 from vae.training.checkpoints import History
 from vae.training.cpu import set_up_cpu
-from vae.training.fit import Fit, data_parallel
-from vae.training.step import DivergedError, emulated
+from vae.training.fit import Fit, wrap_data_parallel
+from vae.training.step import DivergedError, is_emulated
 
 log = logging.getLogger("vae.cluster.worker")
-HEARTBEAT_S = 10.0  # between progress events inside an epoch
+HEARTBEAT_S = 1.0  # between progress events inside an epoch
 
 
-def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
+def train_worker(job: dict[str, Any]) -> dict[str, Any]:
     """Train to the last epoch. Ray runs it on every rank; rank 0's answer becomes the result.
 
-    `settings` is plain data: experiment, dataset, store, where checkpoints go in it, and the queue
+    `job` is plain data: experiment, dataset, store, where checkpoints go in it, and the queue
     that takes rank 0's events and every rank's warnings. A diverged training is an answer, not an
     exception, because Ray would start the workers again to fail the same way.
     """
     set_up_cpu()
-    logging.getLogger("vae").addHandler(Warnings(settings["events"]))
+    logging.getLogger("vae").addHandler(Warnings(job["events"]))
     try:
-        return {"history": Worker(settings).run()}
+        return {"history": Worker(job).run()}
     except DivergedError as error:
         return {"diverged": str(error)}
     except UserError as error:
@@ -61,20 +61,20 @@ class Warnings(logging.Handler):
 class Worker:
     """One rank: its part of the fit, the store and the way to tell the driver."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, job: dict[str, Any]) -> None:
         context = ray.train.get_context()
         self.shard = Shard(context.get_world_rank(), context.get_world_size())
         self.device = ray.train.torch.get_device()
-        self.store, self.prefix = open_store(settings["store"]), settings["checkpoints"]
-        self.events, self.beat = settings["events"], time.time()
-        experiment = from_dict(settings["experiment"])
-        ref = DatasetRef.from_json(settings["dataset"])
+        self.store, self.prefix = open_store(job["store"]), job["checkpoints"]
+        self.events, self.beat = job["events"], time.time()
+        experiment = parse_experiment(job["experiment"])
+        ref = DatasetRef.from_json(job["dataset"])
         train, val = (
             torch.from_numpy(load(ref, self.store, split).images) for split in ("train", "val")
         )
-        self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduced)
+        self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduce)
         self.epochs = experiment.train.epochs
-        if self.shard.rank == 0 and emulated(experiment.train, self.device):
+        if self.shard.rank == 0 and is_emulated(experiment.train, self.device):
             log.warning(
                 "this CPU has no AVX-512 instructions for bfloat16: "
                 "train.precision = float32 would be faster"
@@ -83,9 +83,9 @@ class Worker:
     def run(self) -> History:
         """Run every epoch that is not in the store yet; return the metrics of all. Collective."""
         history = self.resume()
-        state, forward = self.fit.state, self.distributed()
+        state, forward = self.fit.state, self.distribute()
         while state.epoch < self.epochs:
-            row, losses = self.fit.epoch(forward, self.heartbeat)
+            row, losses = self.fit.run_epoch(forward, self.send_heartbeat)
             history = [*history, row]
             if self.shard.rank == 0:
                 checkpoints.save(self.store, self.prefix, state, history)
@@ -95,7 +95,9 @@ class Worker:
 
     def resume(self) -> History:
         """Continue from the newest whole checkpoint, the same one on every rank. Collective."""
-        content = [checkpoints.latest(self.store, self.prefix) if self.shard.rank == 0 else None]
+        content = [
+            checkpoints.read_latest(self.store, self.prefix) if self.shard.rank == 0 else None
+        ]
         if self.shard.world > 1:
             dist.broadcast_object_list(content, device=self.device)
         if content[0] is None:
@@ -105,13 +107,13 @@ class Worker:
             self.events.put({"resumed": self.fit.state.epoch, "history": history})
         return history
 
-    def distributed(self) -> VAE | DistributedDataParallel:
+    def distribute(self) -> VAE | DistributedDataParallel:
         """The model, with gradients averaged over ranks if there are several. Collective."""
         if self.shard.world == 1:
             return self.fit.state.model
-        return data_parallel(self.fit.state.model, self.device)
+        return wrap_data_parallel(self.fit.state.model, self.device)
 
-    def reduced(self, x: Tensor) -> Tensor:
+    def reduce(self, x: Tensor) -> Tensor:
         """The sum over ranks, on the CPU. Collective."""
         if self.shard.world == 1:
             return x
@@ -119,9 +121,11 @@ class Worker:
         dist.all_reduce(on_device)
         return on_device.cpu()
 
-    def heartbeat(self, step: int) -> None:
-        """Let the driver know, every few seconds, how far rank 0 is in the epoch."""
+    def send_heartbeat(self, step: int) -> None:
+        """Tell the driver, now and then, how far rank 0 is in the epoch."""
         if self.shard.rank == 0 and time.time() - self.beat > HEARTBEAT_S:
             self.beat = time.time()
             epoch = self.fit.state.epoch + 1
-            self.events.put({"epoch": epoch, "step": step, "steps": self.fit.steps})
+            self.events.put(
+                {"epoch": epoch, "step": step, "steps": self.fit.context.steps_per_epoch}
+            )

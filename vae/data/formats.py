@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vae.data.packages import read_tar
 from vae.data.sources import BAD_ARCHIVE
-from vae.errors import UserError, one_line
+from vae.errors import UserError, extract_message
 
 CHANNELS = (1, 3)
 FEWEST_IMAGES = 14
@@ -48,7 +48,7 @@ class Parsed(NamedTuple):
     classes: int
 
 
-def local_files(path: Path) -> dict[str, bytes]:
+def read_local_files(path: Path) -> dict[str, bytes]:
     """A file, or every PNG and JPEG below a folder: relative name -> bytes, in order of name.
 
     Names that start with a dot, and what is below them, are left out. Raises UserError.
@@ -75,8 +75,8 @@ def parse_idx(files: Mapping[str, bytes]) -> Parsed:
     images = {name: _read_idx(name, files[name])[:, None] for name in (TRAIN_IMAGES, TEST_IMAGES)}
     labels = {name: _read_idx(name, files[name]) for name in (TRAIN_LABELS, TEST_LABELS)}
     return Parsed(
-        _labelled(TRAIN_LABELS, images[TRAIN_IMAGES], labels[TRAIN_LABELS]),
-        _labelled(TEST_LABELS, images[TEST_IMAGES], labels[TEST_LABELS]),
+        _check_labels(TRAIN_LABELS, images[TRAIN_IMAGES], labels[TRAIN_LABELS]),
+        _check_labels(TEST_LABELS, images[TEST_IMAGES], labels[TEST_LABELS]),
         classes=10,
     )
 
@@ -91,7 +91,9 @@ def _read_idx(name: str, data: bytes) -> NDArray[Any]:
         try:
             array: NDArray[Any] = read(file.name).numpy()
         except (AssertionError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{name}: not an IDX file of bytes: {one_line(error)}") from error
+            raise UserError(
+                f"{name}: not an IDX file of bytes: {extract_message(error)}"
+            ) from error
     return array
 
 
@@ -107,7 +109,7 @@ def parse_cifar10(files: Mapping[str, bytes]) -> Parsed:
             classes=10,
         )
     except (*BAD_ARCHIVE, LookupError) as error:
-        raise UserError(f"{CIFAR10_ARCHIVE}: not its archive: {one_line(error)}") from error
+        raise UserError(f"{CIFAR10_ARCHIVE}: not its archive: {extract_message(error)}") from error
 
 
 def _read_cifar(name: str, data: bytes) -> Split:
@@ -117,10 +119,10 @@ def _read_cifar(name: str, data: bytes) -> Split:
         raise UserError(f"{name}: {len(data)} bytes, must be records of {size}")
     records = np.frombuffer(data, np.uint8).reshape(-1, size)
     images, labels = records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
-    return _labelled(name, images, labels)
+    return _check_labels(name, images, labels)
 
 
-def _labelled(name: str, images: NDArray[Any], labels: NDArray[Any]) -> Split:
+def _check_labels(name: str, images: NDArray[Any], labels: NDArray[Any]) -> Split:
     """A split of ten classes."""
     if len(images) != len(labels):
         raise UserError(f"{name}: {len(labels)} labels, but {len(images)} images")
@@ -152,7 +154,7 @@ def _decode(file: str, data: bytes) -> NDArray[np.uint8]:
             torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.UNCHANGED
         ).numpy()
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{file}: not an image: {one_line(error)}") from error
+        raise UserError(f"{file}: not an image: {extract_message(error)}") from error
     if image.dtype != np.uint8 or len(image) not in CHANNELS:
         given = f"{len(image)} channels of {image.dtype}"
         raise UserError(f"{file}: {given}, must be grey or RGB with 8 bits per channel")
@@ -165,7 +167,7 @@ def parse_npy(files: Mapping[str, bytes]) -> Parsed:
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except _BAD_NPY as error:
-        raise UserError(f"{file}: not a .npy file of an array: {one_line(error)}") from error
+        raise UserError(f"{file}: not a .npy file of an array: {extract_message(error)}") from error
     axes = [axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in CHANNELS]
     if array.dtype != np.uint8 or not array.size or (array.ndim != 3 and len(axes) != 1):
         raise UserError(

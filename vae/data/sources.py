@@ -1,19 +1,17 @@
 """Where a dataset's files come from, and the proof that they are the right bytes."""
 
 import gzip
-import hashlib
 import logging
 import os
 import re
 import tarfile
-import uuid
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from vae.errors import UserError, one_line
+from vae.errors import UserError, extract_message
+from vae.files import hash_bytes, write_whole
 
 log = logging.getLogger("vae.data.datasets")
 
@@ -60,7 +58,7 @@ class Mirror(NamedTuple):
         raise SourceError("not found")
 
 
-def torchvision_mirrors(dataset: str) -> list[Mirror]:
+def list_torchvision_mirrors(dataset: str) -> list[Mirror]:
     """The HTTP mirrors that torchvision's class `dataset` downloads from."""
     import torchvision.datasets
 
@@ -70,13 +68,13 @@ def torchvision_mirrors(dataset: str) -> list[Mirror]:
     return [Mirror(known.url.rpartition("/")[0], suffixes=("",))]
 
 
-def operator_mirror(dataset: str) -> list[Mirror]:
+def list_operator_mirrors(dataset: str) -> list[Mirror]:
     """The mirror that VAE_DATA_MIRROR names (holding <dataset>/<file>), if it is set."""
     root = os.environ.get("VAE_DATA_MIRROR")
     return [Mirror(f"{root.rstrip('/')}/{dataset}")] if root else []
 
 
-def cache_folder() -> Path:
+def find_cache() -> Path:
     """Where verified downloads are kept: VAE_CACHE, or vae-pipeline in the user's cache.
 
     Raises UserError for the home of a user whom nobody knows.
@@ -97,22 +95,21 @@ def fetch(
     Sources are asked in order; a wrong hash is refused, logged, and the next source asked. Raises
     UserError naming every source and why it failed.
     """
-    found = {
-        file: data for file in digests if (data := _cached(cache / file, digests[file])) is not None
-    }
+    cached = {file: _read_cache(cache / file, digest) for file, digest in digests.items()}
+    found = {file: data for file, data in cached.items() if data is not None}
     failures: dict[str, str] = {}
     for source in sources:
         for file in [file for file in digests if file not in found]:
             try:
-                found[file] = _verified(source.read(file), digests[file])
+                found[file] = _verify(source.read(file), digests[file])
             except SourceError as error:
-                line = _without_password(f"{source.name}: {file}: {error}")
+                line = _hide_password(f"{source.name}: {file}: {error}")
                 log.warning("%s", line)
                 failures.setdefault(source.name, line)
                 if isinstance(error, Unreachable):
                     break
             else:
-                log.info("%s from %s", file, _without_password(source.name))
+                log.info("%s from %s", file, _hide_password(source.name))
                 _keep(cache / file, found[file])
     if missing := [file for file in digests if file not in found]:
         tried = "; ".join(failures.values())
@@ -123,11 +120,6 @@ def fetch(
     return found
 
 
-def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256."""
-    return hashlib.sha256(data).hexdigest()
-
-
 def gunzip(data: bytes) -> bytes:
     """Decompressed, if it is gzip; raises SourceError."""
     if not data.startswith(b"\x1f\x8b"):  # an HTTP client may have decompressed it already
@@ -135,18 +127,18 @@ def gunzip(data: bytes) -> bytes:
     try:
         return gzip.decompress(data)
     except BAD_ARCHIVE as error:
-        raise SourceError(f"broken gzip: {one_line(error)}") from error
+        raise SourceError(f"broken gzip: {extract_message(error)}") from error
 
 
-def _verified(data: bytes, digest: str) -> bytes:
-    if (given := sha256(data)) != digest:
+def _verify(data: bytes, digest: str) -> bytes:
+    if (given := hash_bytes(data)) != digest:
         raise SourceError(f"refused, wrong content: sha256 expected {digest}, found {given}")
     return data
 
 
-def _cached(path: Path, digest: str) -> bytes | None:
+def _read_cache(path: Path, digest: str) -> bytes | None:
     try:
-        return _verified(path.read_bytes(), digest)
+        return _verify(path.read_bytes(), digest)
     except FileNotFoundError:
         return None
     except (OSError, SourceError) as error:
@@ -156,15 +148,11 @@ def _cached(path: Path, digest: str) -> bytes | None:
 
 def _keep(path: Path, data: bytes) -> None:
     """Add to the cache; what cannot be kept is fetched again next time."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
         log.warning("cache: %s: not kept: %s", path, error)
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _read_url(url: str) -> bytes:
@@ -192,11 +180,11 @@ def _read_url(url: str) -> bytes:
     except FileNotFoundError:
         raise
     except (*gone, ImportError, ValueError) as error:
-        raise Unreachable(one_line(error)) from error
+        raise Unreachable(extract_message(error)) from error
     except (OSError, aiohttp.ClientError) as error:
-        raise SourceError(one_line(error)) from error
+        raise SourceError(extract_message(error)) from error
     return data
 
 
-def _without_password(text: str) -> str:
+def _hide_password(text: str) -> str:
     return re.sub(r"(?<=://)[^/\s]*@", "", text)  # a password may hold an @ of its own

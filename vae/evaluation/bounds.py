@@ -11,31 +11,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vae.experiments.settings import EvaluationConfig
 from vae.models.densities import bernoulli_log_prob, gaussian_kl
-from vae.models.importance_bound import block_latents, importance_bound
+from vae.models.importance_bound import choose_block, importance_bound
 from vae.models.networks import VAE
-from vae.training.batches import seed_of
+from vae.models.seeds import derive_seed
 
 CHUNK_IMAGES = 250
 VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that runs on a dataset compare
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if Var over x of E[z|x] exceeds it
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """How a trained model is judged."""
-
-    samples: int = 500  # K of the test split's importance-weighted bound on log p(x)
-    seed: int = 0  # of the posterior samples of both splits' final bounds
-
-    def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"samples is {self.samples}, must be at least 1")
-
-
 @dataclass(frozen=True)
 class Sums:
-    """Float64 sums over images; add those of any shards, then take `metrics` once."""
+    """Float64 sums over images; add those of any shards, then `average` once."""
 
     count: int
     distortion: float  # nats
@@ -71,7 +60,7 @@ class Sums:
         """The sums of no images."""
         return Sums.from_tensor(torch.zeros(4 + 2 * latent_dim, dtype=torch.float64))
 
-    def elbo_metrics(self) -> dict[str, float]:
+    def average_elbo(self) -> dict[str, float]:
         """Means over images: negative ELBO with its rate and distortion (nats), active units."""
         distortion, rate = self.distortion / self.count, self.rate / self.count
         variance_D = self.mu_squared_D / self.count - (self.mu_D / self.count).square()
@@ -87,57 +76,56 @@ class Sums:
         """Mean negative importance-weighted bound on log p(x), in nats."""
         return -self.log_px / self.count
 
-    def metrics(self, config: EvaluationConfig, pixels: int) -> dict[str, float]:
+    def average(self, config: EvaluationConfig, pixels: int) -> dict[str, float]:
         """ELBO metrics, and the bound with its K: `nll` (nats), `nll_samples`, `bits_per_dim`."""
-        return self.elbo_metrics() | {
+        return self.average_elbo() | {
             "nll": self.nll,
             "nll_samples": float(config.samples),
             "bits_per_dim": self.nll / (pixels * math.log(2)),
         }
 
 
-def chunks(n_images: int) -> int:
+def count_chunks(n_images: int) -> int:
     """Into how many fixed chunks a split of n images falls."""
     return -(-n_images // CHUNK_IMAGES)
 
 
-def elbo_sums(model: VAE, images_NCHW: Tensor, indices: Iterable[int], seed: int) -> Sums:
+def sum_elbo(model: VAE, images_NCHW: Tensor, indices: Iterable[int], seed: int) -> Sums:
     """ELBO sums over the named chunks, one posterior sample per image and the closed-form KL.
 
     `images_NCHW`: the whole split, uint8 0/1 if binarised, else grey levels as float in [0, 1].
     """
-    return total(model, images_NCHW, indices, seed, lambda *_: 0.0)
+    return sum_chunks(model, images_NCHW, indices, seed, lambda *_: 0.0)
 
 
-def likelihood_sums(
+def sum_likelihood(
     model: VAE, images_NCHW: Tensor, indices: Iterable[int], config: EvaluationConfig
 ) -> Sums:
-    """As `elbo_sums`, with the K-sample importance-weighted bound on log p(x) as well."""
+    """As `sum_elbo`, with the K-sample importance-weighted bound on log p(x) as well."""
 
     def log_px(x_BCHW: Tensor, mu_BD: Tensor, logvar_BD: Tensor, noise: torch.Generator) -> float:
-        n_latents = block_latents(x_BCHW)
+        n_latents = choose_block(x_BCHW)
         bound_B = importance_bound(
             model, x_BCHW, mu_BD, logvar_BD, noise, samples=config.samples, block=n_latents
         )
         return float(bound_B.double().sum())
 
-    return total(model, images_NCHW, indices, config.seed, log_px)
+    return sum_chunks(model, images_NCHW, indices, config.seed, log_px)
 
 
 ChunkBound = Callable[[Tensor, Tensor, Tensor, torch.Generator], float]
 
 
 @torch.no_grad()
-def total(
+def sum_chunks(
     model: VAE, images_NCHW: Tensor, indices: Iterable[int], seed: int, log_px: ChunkBound
 ) -> Sums:
     """Sum over chunks; each chunk's noise comes from its own generator on the model's device."""
-    at = next(model.parameters())
     sums = Sums.zero(model.latent_dim)
-    noise = torch.Generator(at.device)
+    noise = torch.Generator(model.device)
     for index in indices:
-        noise.manual_seed(seed_of(seed, "evaluate", index))
-        x_BCHW = images_NCHW[index * CHUNK_IMAGES :][:CHUNK_IMAGES].to(at.device, at.dtype)
+        noise.manual_seed(derive_seed(seed, "evaluate", index))
+        x_BCHW = images_NCHW[index * CHUNK_IMAGES :][:CHUNK_IMAGES].to(model.device, model.dtype)
         mu_BD, logvar_BD = model.encode(x_BCHW)
         eps_BD = torch.empty_like(mu_BD).normal_(generator=noise)
         logits = model.decode(model.reparameterize(mu_BD, logvar_BD, eps_BD))

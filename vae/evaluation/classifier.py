@@ -8,15 +8,16 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.training.batches import permutation, seed_of
+from vae.models.seeds import derive_seed, draw_permutation
 
 FORMAT = 1  # raise it with anything that changes the features, so that old ones are not reused
 FEATURES = 64
@@ -53,23 +54,23 @@ class Classifier(nn.Module):
         return logits
 
 
-class Kept(NamedTuple):
+class JudgedClassifier(NamedTuple):
     """A trained classifier and how often it is right, on the test split, from 0 to 1."""
 
     classifier: Classifier
     accuracy: float
 
 
-def trained(
+def train_classifier(
     images_NCHW: Tensor, labels_N: Tensor, shape: tuple[int, int, int], classes: int
 ) -> Classifier:
     """A classifier of uint8 images; the same images give the same weights on the same machine."""
-    with one_thread():
-        return trained_here(images_NCHW, labels_N, shape, classes)
+    with use_one_thread():
+        return train_on_threads(images_NCHW, labels_N, shape, classes)
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """A context without threads: sums come in one order, and small steps wait for nobody."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -79,12 +80,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def trained_here(
+def train_on_threads(
     images_NCHW: Tensor, labels_N: Tensor, shape: tuple[int, int, int], classes: int
 ) -> Classifier:
-    """`trained` on the threads that there are: fresh weights, then Adam for all epochs."""
+    """`train_classifier` on the threads that there are: fresh weights, then Adam for all epochs."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(SEED, "classifier"))
+        torch.manual_seed(derive_seed(SEED, "classifier"))
         classifier = Classifier(shape, classes)
     batches_an_epoch = -(-len(images_NCHW) // BATCH_IMAGES)
     epochs = max(EPOCHS, -(-LEAST_STEPS // batches_an_epoch))
@@ -93,8 +94,8 @@ def trained_here(
         optimizer, PEAK_LEARNING_RATE, total_steps=epochs * batches_an_epoch
     )
     for epoch in range(epochs):
-        for rows_B in torch.split(permutation(len(images_NCHW), SEED, epoch), BATCH_IMAGES):
-            nats = F.cross_entropy(classifier(grey(images_NCHW[rows_B])), labels_N[rows_B])
+        for rows_B in torch.split(draw_permutation(len(images_NCHW), SEED, epoch), BATCH_IMAGES):
+            nats = F.cross_entropy(classifier(to_grey(images_NCHW[rows_B])), labels_N[rows_B])
             optimizer.zero_grad()
             nats.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -102,53 +103,59 @@ def trained_here(
     return classifier.eval()
 
 
-def grey(images_NCHW: Tensor) -> Tensor:
+def to_grey(images_NCHW: Tensor) -> Tensor:
     """Bytes as grey levels in [0, 1]; probabilities are that already."""
     return images_NCHW.float() / 255 if images_NCHW.dtype == torch.uint8 else images_NCHW
 
 
 @torch.no_grad()
-def features(classifier: Classifier, images_NCHW: Tensor) -> Tensor:
+def extract_features(classifier: Classifier, images_NCHW: Tensor) -> Tensor:
     """What the last layer sees, [N, FEATURES] on the CPU, of bytes or of pixels in [0, 1]."""
-    return torch.cat([classifier.body(chunk).cpu() for chunk in chunks(classifier, images_NCHW)])
+    return torch.cat(
+        [classifier.body(chunk).cpu() for chunk in iterate_chunks(classifier, images_NCHW)]
+    )
 
 
 @torch.no_grad()
-def accuracy(classifier: Classifier, images_NCHW: Tensor, labels_N: Tensor) -> float:
+def measure_accuracy(classifier: Classifier, images_NCHW: Tensor, labels_N: Tensor) -> float:
     """The share of images that the classifier gives their label."""
-    guesses = [classifier(chunk).argmax(1).cpu() for chunk in chunks(classifier, images_NCHW)]
+    guesses = [
+        classifier(chunk).argmax(1).cpu() for chunk in iterate_chunks(classifier, images_NCHW)
+    ]
     return float((torch.cat(guesses) == labels_N).double().mean())
 
 
-def chunks(classifier: Classifier, images_NCHW: Tensor) -> Iterator[Tensor]:
+def iterate_chunks(classifier: Classifier, images_NCHW: Tensor) -> Iterator[Tensor]:
     """The images as the classifier takes them, some at a time, on its device."""
     at = classifier.head.weight
-    return (grey(chunk.to(at.device)) for chunk in torch.split(images_NCHW, AT_ONCE))
+    return (to_grey(chunk.to(at.device)) for chunk in torch.split(images_NCHW, AT_ONCE))
 
 
-def to_bytes(kept: Kept, dataset_digest: str) -> bytes:
+def to_bytes(judged: JudgedClassifier, dataset_digest: str) -> bytes:
     """A safetensors file that says of which dataset it is, how accurate, and its own SHA-256."""
-    weights = kept.classifier.state_dict()
+    weights = judged.classifier.state_dict()
     record = {
         "dataset": dataset_digest,
-        "accuracy": kept.accuracy,
-        "sha256": digest(weights),
+        "accuracy": judged.accuracy,
+        "sha256": hash_weights(weights),
     }
     return save(weights, {"classifier": json.dumps(record, sort_keys=True)})
 
 
-def from_bytes(data: bytes, shape: tuple[int, int, int], classes: int, dataset_digest: str) -> Kept:
+def from_bytes(
+    data: bytes, shape: tuple[int, int, int], classes: int, dataset_digest: str
+) -> JudgedClassifier:
     """Undo `to_bytes`. Raises ValueError, in one line, for anything else than what it wrote."""
     try:
-        weights = load(data)
-        length = int.from_bytes(data[:8], "little")
-        record = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["classifier"])
+        weights, metadata = read_safetensors(data)
+        record = json.loads(metadata["classifier"])
         found, expected, right = record["dataset"], record["sha256"], float(record["accuracy"])
     except (SafetensorError, LookupError, ValueError, TypeError) as error:
-        raise ValueError(f"not a classifier: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or ["empty"])[0]
+        raise ValueError(f"not a classifier: {reason}") from error
     if found != dataset_digest:
         raise ValueError(f"of dataset {found}, expected that of {dataset_digest}")
-    if (actual := digest(weights)) != expected:
+    if (actual := hash_weights(weights)) != expected:
         raise ValueError(f"weights have sha256 {actual}, expected {expected}")
     classifier = Classifier(shape, classes)
     try:
@@ -156,10 +163,20 @@ def from_bytes(data: bytes, shape: tuple[int, int, int], classes: int, dataset_d
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"does not fit images {shape} of {classes} classes: {reason}") from error
-    return Kept(classifier.eval(), right)
+    return JudgedClassifier(classifier.eval(), right)
 
 
-def digest(weights: dict[str, Tensor]) -> str:
+def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata in a safetensors file's bytes. Raises SafetensorError."""
+    with NamedTemporaryFile(suffix=".safetensors") as file:  # its reader of metadata takes a path
+        file.write(data)
+        file.flush()
+        with safe_open(file.name, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+            return tensors, opened.metadata() or {}
+
+
+def hash_weights(weights: dict[str, Tensor]) -> str:
     """SHA-256 (hex) over the names and values of all tensors."""
     text = hashlib.sha256()
     for name, tensor in sorted(weights.items()):

@@ -16,25 +16,26 @@ ENCODED_AT_ONCE = 1000
 
 
 @torch.no_grad()
-def posterior_means(model: VAE, images_NCHW: Tensor) -> Tensor:
-    """E[z|x], float64 [N, D] on the CPU. `images_NCHW`: as the model sees them, see `evaluate`."""
-    at = next(model.parameters())
-    chunks = (chunk.to(at.device, at.dtype) for chunk in torch.split(images_NCHW, ENCODED_AT_ONCE))
+def encode_means(model: VAE, images_NCHW: Tensor) -> Tensor:
+    """E[z|x], float64 [N, D] on the CPU, of images as the model sees them."""
+    chunks = (
+        chunk.to(model.device, model.dtype) for chunk in torch.split(images_NCHW, ENCODED_AT_ONCE)
+    )
     return torch.cat([model.encode(chunk)[0].double().cpu() for chunk in chunks])
 
 
-def probe_accuracy(
+def measure_probe(
     train_ND: Tensor, train_labels_N: Tensor, test_ND: Tensor, test_labels_N: Tensor, classes: int
 ) -> float:
-    """The share of test latents whose class a probe fitted to the training latents names."""
+    """The share of test latents whose class a probe trained on the training latents names."""
     mean_D, deviation_D = train_ND.mean(0), train_ND.std(0, correction=0)
     scale_D = torch.where(deviation_D > 0, deviation_D, 1)  # a constant latent tells nothing
-    weights_CD, bias_C = fit_probe((train_ND - mean_D) / scale_D, train_labels_N, classes)
+    weights_CD, bias_C = train_probe((train_ND - mean_D) / scale_D, train_labels_N, classes)
     logits_NC = F.linear((test_ND - mean_D) / scale_D, weights_CD, bias_C)
     return float((logits_NC.argmax(1) == test_labels_N).double().mean())
 
 
-def fit_probe(latents_ND: Tensor, labels_N: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+def train_probe(latents_ND: Tensor, labels_N: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Weights [C, D] and bias [C] at the minimum of the penalised negative log-likelihood."""
     weights_CD = latents_ND.new_zeros((classes, latents_ND.shape[1]), requires_grad=True)
     bias_C = latents_ND.new_zeros(classes, requires_grad=True)

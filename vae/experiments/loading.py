@@ -118,7 +118,7 @@ def validate(settings: Mapping[str, Any]) -> Experiment:
 
 
 def explain(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line: which setting, what was given, what is allowed."""
+    """What is wrong first, in one line: which setting, what was given, what is allowed."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument":

@@ -22,7 +22,7 @@ SEEDS = 2**31  # NumPy's generators, which Optuna seeds, take 32 bits
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images, and how they are split. Raises ValueError for a split that no set could have."""
+    """Which images, and how they are split. Raises ValueError for what no set could have."""
 
     name: str = setting(
         "the dataset",

@@ -8,8 +8,8 @@ from vae.experiments.settings import Experiment
 
 HEADING = """# Settings
 
-An experiment file sets what differs from these defaults, `--set SETTING=VALUE` what differs from the
-file. `vae settings --experiment NAME` shows an experiment's own values; this page is
+An experiment file sets what differs from these defaults, `--set SETTING=VALUE` what differs from
+the file. `vae settings --experiment NAME` shows an experiment's own values; this page is
 `vae settings --markdown`.
 """
 

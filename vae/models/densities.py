@@ -41,42 +41,9 @@ class Densities(NamedTuple):
 
 def bernoulli_log_prob(x_BCHW: Tensor, logits_KBCHW: Tensor) -> Tensor:
     """log p(x|z) in nats, [K, B], summed over pixels; from logits, so that nothing overflows."""
-    logits_KBP = at_least_float32(logits_KBCHW.flatten(2))
+    logits_KBP = promote_to_float32(logits_KBCHW.flatten(2))
     x_KBP = x_BCHW.flatten(1).expand_as(logits_KBP)
     return -F.binary_cross_entropy_with_logits(logits_KBP, x_KBP, reduction="none").sum(-1)
-
-
-def likelier(x_BP: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each pixel, [B, P]: the sign by which its logit is a margin, and how grey it is, 0 to 0.5.
-
-    The margin is the logit of the pixel's other value, 0 or 1, than the one it is nearer to.
-    """
-    nearer_BP = (x_BP >= 0.5).to(x_BP.dtype)
-    return 1 - 2 * nearer_BP, (x_BP - nearer_BP).abs_()
-
-
-def margins_log_prob_(grey_BP: Tensor, margin_BKP: Tensor, bias_BP: Tensor | None = None) -> Tensor:
-    """`bernoulli_log_prob` as [B, K], for no gradient, with few logarithms; destroys the margins.
-
-    A value whose margin is m + b has probability 1 / (1 + exp(b) exp(m)); b may be left out. One
-    logarithm serves the product of 8 such pixels; one of more takes longer than it saves. A grey
-    pixel adds the margin by as much as it is grey. Not finite where 8 pixels together are less
-    likely than the type's smallest number, exp(-88) in float32.
-    """
-    log_px_BK = torch.zeros_like(margin_BKP[..., 0])
-    if grey_BP.any():
-        log_px_BK += (margin_BKP @ grey_BP[..., None]).squeeze(-1)
-        if bias_BP is not None:
-            log_px_BK += (bias_BP * grey_BP).sum(-1, keepdim=True)
-    inverse_BKP = margin_BKP.exp_()
-    if bias_BP is None:
-        inverse_BKP.add_(1)
-    else:
-        torch.addcmul(grey_BP.new_ones(1), inverse_BKP, bias_BP.exp()[:, None], out=inverse_BKP)
-    pixels = grey_BP.shape[1]
-    together = math.gcd(pixels, 8)
-    grouped = inverse_BKP.view(*margin_BKP.shape[:2], together, pixels // together)
-    return log_px_BK.sub_(grouped.prod(-2).log_().sum(-1))
 
 
 def gaussian_log_prob(z_KBD: Tensor, mu_BD: Tensor, logvar_BD: Tensor) -> Tensor:
@@ -95,6 +62,6 @@ def gaussian_kl(mu_BD: Tensor, logvar_BD: Tensor) -> Tensor:
     return 0.5 * (mu_BD.square() + logvar_BD.exp() - 1 - logvar_BD).sum(-1)
 
 
-def at_least_float32(x: Tensor) -> Tensor:
+def promote_to_float32(x: Tensor) -> Tensor:
     """Leave bfloat16 before any density is summed; float64 stays float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,7 +1,7 @@
 """The importance-weighted bound: a decoder in blocks, and a density of few passes over its logits.
 
-Beside the shape suffixes of `vae.models.networks`, P are the pixels of an image, C * H * W, and F what a
-decoder's output layer sees.
+Shape suffixes as in `vae.models.networks`; P are the pixels of an image, C * H * W, and F the
+inputs of the decoder's output layer.
 """
 
 import math
@@ -10,14 +10,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vae.models.densities import bernoulli_log_prob, likelier, margins_log_prob_
+from vae.models.densities import bernoulli_log_prob
 from vae.models.networks import VAE
 
 CPU_BLOCK_BYTES = 2**21  # logits decoded at once, for each thread: its core's second-level cache
 DEVICE_BLOCK_BYTES = 2**25  # enough for a GPU; features of convolutions take many times as much
 
 
-def block_latents(x_BCHW: Tensor) -> int:
+def choose_block(x_BCHW: Tensor) -> int:
     """How many latent vectors to decode at once: their logits fill the caches, or a device."""
     cpu_bytes = CPU_BLOCK_BYTES * torch.get_num_threads()
     size_bytes = cpu_bytes if x_BCHW.device.type == "cpu" else DEVICE_BLOCK_BYTES
@@ -69,7 +69,7 @@ def log_sum_weights(
     z_BKD = model.reparameterize(mu_B1D, logvar_B1D, eps_BKD)
     log_pz_over_qz_BK = (eps_BKD.square() - z_BKD.square()).sum(-1) + logvar_B1D.sum(-1)
     log_weights_BK = 0.5 * log_pz_over_qz_BK
-    log_prob = pixels_log_prob(model, x_BP)
+    log_prob = make_log_prob(model, x_BP)
     n_blocks = -(-samples * n_images // block)
     for z_BkD, log_weights_Bk in zip(
         z_BKD.chunk(n_blocks, dim=1), log_weights_BK.chunk(n_blocks, dim=1), strict=True
@@ -78,27 +78,27 @@ def log_sum_weights(
     return torch.logsumexp(log_weights_BK, dim=1)
 
 
-def pixels_log_prob(model: VAE, x_BP: Tensor) -> Callable[[Tensor], Tensor]:
-    """The function from latents [B, K, D] to log p(x|z), [B, K] in nats, for these images.
+def make_log_prob(model: VAE, x_BP: Tensor) -> Callable[[Tensor], Tensor]:
+    """Make the function from latents [B, K, D] to log p(x|z), [B, K] in nats, for these images.
 
-    It decodes again where the quick density leaves its type's range.
+    A block in which the quick density leaves its type's range is decoded again for the exact one.
     """
     *hidden, output = model.decoder.children()
-    if len(x_BP) == 1 and isinstance(output, nn.Linear) and is_a_factor(output.bias):
-        quick = of_one_image(nn.Sequential(*hidden), output, x_BP)
+    if len(x_BP) == 1 and isinstance(output, nn.Linear) and is_factorable(output.bias):
+        quick = make_for_one_image(nn.Sequential(*hidden), output, x_BP)
     else:
-        quick = of_images(model, x_BP)
+        quick = make_for_images(model, x_BP)
 
     def log_prob(z_BKD: Tensor) -> Tensor:
         log_px_BK = quick(z_BKD)
         if not log_px_BK.isfinite().all():
-            log_px_BK = bernoulli_log_prob(x_BP, logits(model, z_BKD).transpose(0, 1)).T
+            log_px_BK = bernoulli_log_prob(x_BP, decode_logits(model, z_BKD).transpose(0, 1)).T
         return log_px_BK
 
     return log_prob
 
 
-def is_a_factor(bias_P: Tensor) -> bool:
+def is_factorable(bias_P: Tensor) -> bool:
     """Whether exp(b + m) is exp(b) exp(m): neither becomes 0 or infinite where the sum matters.
 
     A bias of half the exponent that the type has room for, 43 in float32, leaves the other half.
@@ -106,13 +106,15 @@ def is_a_factor(bias_P: Tensor) -> bool:
     return bool(bias_P.abs().max() < -0.5 * math.log(torch.finfo(bias_P.dtype).tiny))
 
 
-def of_images(model: VAE, x_BP: Tensor) -> Callable[[Tensor], Tensor]:
+def make_for_images(model: VAE, x_BP: Tensor) -> Callable[[Tensor], Tensor]:
     """The quick density of any images and any decoder."""
-    sign_BP, grey_BP = likelier(x_BP)
-    return lambda z_BKD: margins_log_prob_(grey_BP, logits(model, z_BKD).mul_(sign_BP[:, None]))
+    sign_BP, grey_BP = split_signs(x_BP)
+    return lambda z_BKD: margins_log_prob_(
+        grey_BP, decode_logits(model, z_BKD).mul_(sign_BP[:, None])
+    )
 
 
-def of_one_image(
+def make_for_one_image(
     hidden: nn.Sequential, output: nn.Linear, x_1P: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """The quick density of one image, where the output layer is dense.
@@ -120,7 +122,7 @@ def of_one_image(
     Its weights, fewer than the logits of a block, take the signs, and its bias stays outside: two
     passes over the logits less, a sixteenth of the bound's time.
     """
-    sign_1P, grey_1P = likelier(x_1P)
+    sign_1P, grey_1P = split_signs(x_1P)
     weight_PF, bias_1P = output.weight * sign_1P.T, output.bias * sign_1P
 
     def log_prob(z_1KD: Tensor) -> Tensor:
@@ -130,6 +132,40 @@ def of_one_image(
     return log_prob
 
 
-def logits(model: VAE, z_BKD: Tensor) -> Tensor:
+def decode_logits(model: VAE, z_BKD: Tensor) -> Tensor:
     """Logits [B, K, P] of p(x|z)."""
     return model.decode(z_BKD.flatten(0, 1)).reshape(*z_BKD.shape[:2], -1)
+
+
+def split_signs(x_BP: Tensor) -> tuple[Tensor, Tensor]:
+    """For each pixel, [B, P]: the sign that makes its logit a margin, and how grey it is.
+
+    A margin is the log-odds against the pixel's value: its logit where the value is nearer to 0,
+    minus its logit where it is nearer to 1. Grey is the distance to the nearer one, from 0 to 0.5.
+    """
+    nearer_BP = (x_BP >= 0.5).to(x_BP.dtype)
+    return 1 - 2 * nearer_BP, (x_BP - nearer_BP).abs_()
+
+
+def margins_log_prob_(grey_BP: Tensor, margin_BKP: Tensor, bias_BP: Tensor | None = None) -> Tensor:
+    """`bernoulli_log_prob` as [B, K], from margins, which it destroys; it has no gradient.
+
+    A pixel with margin m + b has probability 1 / (1 + exp(b) exp(m)); b may be left out. One
+    logarithm is taken of the product of 8 such factors, not of each; of more than 8 it takes longer
+    than it saves. A grey pixel adds its margin times its grey. Not finite where 8 pixels together
+    have a probability below the type's smallest number, exp(-88) in float32.
+    """
+    log_px_BK = torch.zeros_like(margin_BKP[..., 0])
+    if grey_BP.any():
+        log_px_BK += (margin_BKP @ grey_BP[..., None]).squeeze(-1)
+        if bias_BP is not None:
+            log_px_BK += (bias_BP * grey_BP).sum(-1, keepdim=True)
+    inverse_BKP = margin_BKP.exp_()
+    if bias_BP is None:
+        inverse_BKP.add_(1)
+    else:
+        torch.addcmul(grey_BP.new_ones(1), inverse_BKP, bias_BP.exp()[:, None], out=inverse_BKP)
+    pixels = grey_BP.shape[1]
+    together = math.gcd(pixels, 8)
+    grouped = inverse_BKP.view(*margin_BKP.shape[:2], together, pixels // together)
+    return log_px_BK.sub_(grouped.prod(-2).log_().sum(-1))

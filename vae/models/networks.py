@@ -6,56 +6,24 @@ N any number of latent vectors.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import fold
 
-from vae.errors import closest
-from vae.models.densities import Densities, at_least_float32, bernoulli_log_prob
+from vae.experiments.settings import ModelConfig
+from vae.models.densities import Densities, bernoulli_log_prob, promote_to_float32
 
+# Of the weights, and of all that is summed, by train.precision.
+DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
     "tanh": nn.Tanh,
     "silu": nn.SiLU,
     "glu": partial(nn.GLU, dim=1),  # gated: half of a layer's outputs times sigmoid of the others
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Which network, and how large. Raises ValueError for sizes no network can have."""
-
-    kind: Literal["ImprovedVAE", "ConvVAE"] = "ImprovedVAE"
-    latent_dim: int = 20
-    hidden: tuple[int, ...] = (400,)  # widths from pixels (or features) to latents, mirrored back
-    channels: tuple[int, ...] = ()  # of the two strided convolutions; ConvVAE alone has them
-    activation: str = "silu"
-
-    def __post_init__(self) -> None:
-        if self.latent_dim < 1:
-            raise ValueError(f"latent_dim is {self.latent_dim}, must be at least 1")
-        if any(width < 1 for width in (*self.hidden, *self.channels)):
-            raise ValueError(
-                f"hidden is {list(self.hidden)} and channels {list(self.channels)}, "
-                "every width must be at least 1"
-            )
-        if self.activation not in ACTIVATIONS:
-            hint = closest(self.activation, ACTIVATIONS)
-            raise ValueError(
-                f"activation is '{self.activation}', must be one of {', '.join(ACTIVATIONS)}{hint}"
-            )
-        wanted = {"ImprovedVAE": 0, "ConvVAE": 2}[self.kind]
-        if len(self.channels) != wanted:
-            raise ValueError(
-                f"channels is {list(self.channels)}, {self.kind} takes {wanted} of them"
-            )
-        if self.kind == "ImprovedVAE" and not self.hidden:
-            raise ValueError("hidden is [], ImprovedVAE needs at least one layer")
 
 
 class VAE(nn.Module):
@@ -78,9 +46,19 @@ class VAE(nn.Module):
         """D, the number of latent dimensions."""
         return self.config.latent_dim
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
     def encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each [B, D], for pixels in [0, 1]."""
-        mu_BD, logvar_BD = at_least_float32(self.encoder(x_BCHW)).chunk(2, dim=-1)
+        mu_BD, logvar_BD = promote_to_float32(self.encoder(x_BCHW)).chunk(2, dim=-1)
         return mu_BD, logvar_BD
 
     def reparameterize(self, mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
@@ -105,9 +83,8 @@ class VAE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw n images from the prior: pixel probabilities [n, C, H, W]."""
-        at = next(self.parameters())
-        z_ND = torch.randn(n, self.latent_dim, generator=generator, dtype=at.dtype)
-        return torch.sigmoid(self.decode(z_ND.to(at.device)))
+        z_ND = torch.randn(n, self.latent_dim, generator=generator, dtype=self.dtype)
+        return torch.sigmoid(self.decode(z_ND.to(self.device)))
 
     @torch.no_grad()
     def reconstruct(self, x_BCHW: Tensor) -> Tensor:
@@ -131,12 +108,12 @@ class ImprovedVAE(VAE):
         widths = (pixels, *config.hidden)
         self.encoder = nn.Sequential(
             nn.Flatten(),
-            *dense_layers(widths, config.activation),
+            *stack_dense(widths, config.activation),
             nn.Linear(widths[-1], 2 * config.latent_dim),
         )
         back = (config.latent_dim, *reversed(config.hidden))
         self.decoder = nn.Sequential(
-            *dense_layers(back, config.activation), nn.Linear(back[-1], pixels)
+            *stack_dense(back, config.activation), nn.Linear(back[-1], pixels)
         )
 
 
@@ -154,16 +131,16 @@ class ConvVAE(VAE):
         activation = config.activation
         strided = {"kernel_size": 4, "stride": 2, "padding": 1}
         self.encoder = nn.Sequential(
-            *activated(nn.Conv2d, colours, first, activation, **strided),
-            *activated(nn.Conv2d, first, second, activation, **strided),
+            *add_activation(nn.Conv2d, colours, first, activation, **strided),
+            *add_activation(nn.Conv2d, first, second, activation, **strided),
             nn.Flatten(),
-            *dense_layers(widths, activation),
+            *stack_dense(widths, activation),
             nn.Linear(widths[-1], 2 * config.latent_dim),
         )
         self.decoder = nn.Sequential(
-            *dense_layers((config.latent_dim, *reversed(widths)), activation),
+            *stack_dense((config.latent_dim, *reversed(widths)), activation),
             nn.Unflatten(1, features),
-            *activated(nn.ConvTranspose2d, second, first, activation, **strided),
+            *add_activation(nn.ConvTranspose2d, second, first, activation, **strided),
             FoldedConvTranspose2d(first, colours),
         )
 
@@ -228,16 +205,16 @@ def start_from_mean(model: VAE, mean_image_CHW: Tensor) -> None:
     output.bias.copy_(torch.logit(mean, eps=1e-3))
 
 
-def dense_layers(widths: tuple[int, ...], activation: str) -> list[nn.Module]:
+def stack_dense(widths: tuple[int, ...], activation: str) -> list[nn.Module]:
     """Linear layers from each width to the next, each followed by the activation."""
     return [
         module
         for fan_in, fan_out in pairwise(widths)
-        for module in activated(nn.Linear, fan_in, fan_out, activation)
+        for module in add_activation(nn.Linear, fan_in, fan_out, activation)
     ]
 
 
-def activated(
+def add_activation(
     layer: Callable[..., nn.Module], fan_in: int, fan_out: int, activation: str, **options: int
 ) -> list[nn.Module]:
     """A layer and its activation, with `fan_out` outputs after it."""

@@ -1,47 +1,12 @@
 """What training minimises: functions of log densities, each [B], in nats per image."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from vae.experiments.settings import ObjectiveConfig
 from vae.models.densities import Densities, gaussian_log_prob
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """Which bound is trained on, and with how many posterior samples per image."""
-
-    kind: Literal["elbo", "iwae", "dreg"] = "elbo"
-    samples: int = 1
-    beta: float = 1.0  # weight of the rate in the ELBO's loss; never part of a bound
-    warmup_epochs: int = 0  # over which that weight rises linearly from 0 to beta
-
-    def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"samples is {self.samples}, must be at least 1")
-        if self.warmup_epochs < 0:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, must be 0 (off) or above")
-        if not 0 <= self.beta < math.inf:
-            raise ValueError(f"beta is {self.beta}, must be a finite number from 0")
-        if self.weighs_samples and (self.beta != 1 or self.warmup_epochs):
-            raise ValueError(
-                f"beta is {self.beta} and warmup_epochs {self.warmup_epochs}, the {self.kind} "
-                "objective weighs no rate: must be 1 and 0"
-            )
-
-    @property
-    def weighs_samples(self) -> bool:
-        """Whether the bound is the importance-weighted one, tighter with every sample."""
-        return self.kind != "elbo"
-
-    def beta_at(self, epochs: float) -> float:
-        """The weight of the rate after so many epochs, a fraction in mid-epoch."""
-        if epochs >= self.warmup_epochs:
-            return self.beta
-        return self.beta * epochs / self.warmup_epochs
 
 
 def elbo_loss(densities: Densities, beta: float | Tensor = 1.0) -> Tensor:
@@ -83,7 +48,7 @@ def log_mean_weight(log_weights_KB: Tensor) -> Tensor:
     return torch.logsumexp(log_weights_KB, dim=0) - math.log(len(log_weights_KB))
 
 
-def loss_of(config: ObjectiveConfig, densities: Densities, beta: float | Tensor) -> Tensor:
+def compute_loss(config: ObjectiveConfig, densities: Densities, beta: float | Tensor) -> Tensor:
     """The configured objective; `beta` weighs the ELBO's rate."""
     if config.kind == "elbo":
         return elbo_loss(densities, beta)

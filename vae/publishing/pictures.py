@@ -6,17 +6,13 @@ same bytes.
 
 import io
 import math
-import os
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from vae.errors import UserError
-from vae.evaluation.probe import posterior_means
+from vae.evaluation.probe import encode_means
 from vae.models.networks import VAE
 
 if TYPE_CHECKING:
@@ -29,21 +25,21 @@ UNSIGNED: dict[str, Any] = {"Software": None}  # or a new matplotlib would chang
 CLASS_MARKERS = "osD^vPX*"  # with ten colours: eighty classes told apart
 
 
-def sample_grid(model: VAE, n: int = 64, seed: int = 0) -> bytes:
+def draw_samples(model: VAE, n: int = 64, seed: int = 0) -> bytes:
     """PNG of n draws from the prior, shown as pixel probabilities."""
     drawn = model.sample(n, torch.Generator().manual_seed(seed))
-    return _grid(_enlarge(drawn), math.ceil(math.sqrt(n)))
+    return _render_grid(_enlarge(drawn), math.ceil(math.sqrt(n)))
 
 
-def reconstruction_grid(model: VAE, images: Tensor, rows: int = 4, columns: int = 12) -> bytes:
+def draw_reconstructions(model: VAE, images: Tensor, rows: int = 4, columns: int = 12) -> bytes:
     """PNG of the first rows * columns images, each above the decoding of its posterior mean."""
-    x_BCHW = _pixels(model, images[: rows * columns])
+    x_BCHW = _to_pixels(model, images[: rows * columns])
     originals, decoded = _enlarge(x_BCHW), _enlarge(model.reconstruct(x_BCHW))
     line = torch.full_like(originals[:, :, :1], SEPARATOR)
-    return _grid(torch.cat([originals, line, decoded], dim=-2), columns)
+    return _render_grid(torch.cat([originals, line, decoded], dim=-2), columns)
 
 
-def interpolation_grid(
+def draw_interpolation(
     model: VAE, images: Tensor, labels: Tensor, rows: int = 8, steps: int = 10
 ) -> bytes:
     """PNG of straight lines in latent space, between the real images at both ends of each row.
@@ -54,13 +50,13 @@ def interpolation_grid(
     if len(images) < 2:
         raise ValueError(f"images holds {len(images)}, interpolation needs at least 2")
     tiles = []
-    for i, j in pairs(labels.tolist(), rows):
-        a_CHW, b_CHW = _pixels(model, images[[i, j]])
+    for i, j in choose_pairs(labels.tolist(), rows):
+        a_CHW, b_CHW = _to_pixels(model, images[[i, j]])
         tiles += [a_CHW[None], model.interpolate(a_CHW, b_CHW, steps), b_CHW[None]]
-    return _grid(_enlarge(torch.cat(tiles)), steps + 2)
+    return _render_grid(_enlarge(torch.cat(tiles)), steps + 2)
 
 
-def latent_map(model: VAE, images: Tensor, labels: Tensor) -> bytes:
+def draw_latents(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     """PNG of the posterior means of the images on a plane, coloured by label (int64 [N]).
 
     Two latents are drawn as they are and one is spread out by label; of more, the first two
@@ -68,8 +64,8 @@ def latent_map(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    means_ND = posterior_means(model, images.float() / 255)
-    plane_N2, names = plane(means_ND, labels.cpu())
+    means_ND = encode_means(model, images.float() / 255)
+    plane_N2, names = project(means_ND, labels.cpu())
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel=names[0], ylabel=names[1])
     axes.set_title(f"Posterior means of {len(images):,} images, latent size {model.latent_dim}")
@@ -78,25 +74,11 @@ def latent_map(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     return _render_png(figure)
 
 
-def write_png(path: Path, png: bytes) -> None:
-    """Write a picture whole: a reader sees the old file or the new one. Raises UserError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(png)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+def _to_pixels(model: VAE, images: Tensor) -> Tensor:
+    return images.to(model.device, model.dtype) / 255
 
 
-def _pixels(model: VAE, images: Tensor) -> Tensor:
-    at = next(model.parameters())
-    return images.to(at.device, at.dtype) / 255
-
-
-def pairs(labels: list[int], rows: int) -> Iterator[tuple[int, int]]:
+def choose_pairs(labels: list[int], rows: int) -> Iterator[tuple[int, int]]:
     """Yield up to `rows` disjoint pairs in order, of different labels if there is more than one."""
     alike = len(set(labels)) == 1
     left = list(range(len(labels)))
@@ -115,7 +97,7 @@ def _enlarge(x_NCHW: Tensor) -> Tensor:
     return x_NCHW.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
-def _grid(tiles_NCHW: Tensor, columns: int) -> bytes:
+def _render_grid(tiles_NCHW: Tensor, columns: int) -> bytes:
     """PNG of tiles in [0, 1], row by row; a short last row is filled up with the separator."""
     from matplotlib.image import imsave
     from torchvision.utils import make_grid
@@ -128,7 +110,7 @@ def _grid(tiles_NCHW: Tensor, columns: int) -> bytes:
     return buffer.getvalue()
 
 
-def plane(means_ND: Tensor, labels: Tensor) -> tuple[Tensor, list[str]]:
+def project(means_ND: Tensor, labels: Tensor) -> tuple[Tensor, list[str]]:
     """Two coordinates per image and the names of the axes."""
     latents = means_ND.shape[1]
     if latents == 1:

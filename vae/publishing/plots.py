@@ -7,52 +7,53 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from vae.runs.trials import Trial, find_best
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE = "#3f90da", "#e76300"
+PANELS_A_ROW = 3
 OUTCOME_MARKERS = {"finished": "o", "stopped early": "v", "failed": "X"}
 
 
-class TrialRow(TypedDict):
-    """One trial of a search as plain data, as the run's search result has it."""
+def plot_training(history: Sequence[Mapping[str, float | None]]) -> str:
+    """Inline SVG of every metric over the epochs: losses together, each other one by itself.
 
-    number: int
-    overrides: dict[str, Any]
-    loss: float | None  # best val/loss in nats; None if no epoch finished
-    epochs: int
-    stopped: bool  # early, by the scheduler
-    error: str | None
-
-
-def training_curves(history: Sequence[Mapping[str, float | None]]) -> str:
-    """Inline SVG of the loss, the rate and the distortion (nats per image) over the epochs.
-
-    Each row has "epoch" and any of train/loss, val/loss, val/rate, val/distortion; what is
-    missing or not finite is left out of its line.
+    Each row has "epoch" and metrics named "train/…" or "val/…"; what is missing or not finite is
+    left out of its line. Losses, rate and distortion are in nats per image.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    panels = {
-        "Loss": ["train/loss", "val/loss"],
-        "Rate": ["val/rate"],
-        "Distortion": ["val/distortion"],
-    }
-    for axes, (title, keys) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+    panels = arrange_panels(history)
+    rows = -(-len(panels) // PANELS_A_ROW)
+    figure = Figure(figsize=(10, 3 * rows), layout="constrained")
+    grid = figure.subplots(rows, PANELS_A_ROW, squeeze=False).flatten()
+    for axes, (title, keys) in zip(grid, panels.items(), strict=False):
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        for key, colour in zip(reversed(keys), (BLUE, ORANGE), strict=False):
-            axes.plot(*_line(history, key), label=key, color=colour, marker=".")
+        for key, colour in zip(keys, (BLUE, ORANGE), strict=False):
+            axes.plot(*_select_points(history, key), label=key, color=colour, marker=".")
         axes.legend(frameon=False)
-    figure.axes[0].set_ylabel("nats per image")
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
     return _render_svg(figure, "curves")
 
 
-def trial_plot(trials: Sequence[TrialRow], latent_dim: str, learning_rate: str) -> str:
+def arrange_panels(history: Sequence[Mapping[str, float | None]]) -> dict[str, list[str]]:
+    """The metrics of each panel, by its title: both losses first, then the others as they come."""
+    names = dict.fromkeys(name for row in history for name in row if "/" in name)
+    panels = {"loss (nats per image)": ["val/loss", "train/loss"]}
+    for name in names:
+        if not name.endswith("/loss"):
+            panels[name.partition("/")[2].replace("_", " ")] = [name]
+    return panels
+
+
+def plot_trials(trials: Sequence[Trial], latent_dim: str, learning_rate: str) -> str:
     """Inline SVG of a search: latent size against learning rate, coloured by val/loss.
 
     The last two arguments name the overrides to draw. Raises KeyError if a trial lacks one.
@@ -66,35 +67,23 @@ def trial_plot(trials: Sequence[TrialRow], latent_dim: str, learning_rate: str) 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot(xlabel="latent size", ylabel="learning rate", yscale="log")
     axes.set_xscale("log", base=2)
-    tried = sorted({trial["overrides"][latent_dim] for trial in trials})
+    points: list[Any] = [(t.overrides[latent_dim], t.overrides[learning_rate]) for t in trials]
+    tried = sorted({latent for latent, _ in points})
     axes.xaxis.set_major_locator(FixedLocator(tried, nbins=8))
     axes.xaxis.set_major_formatter("{x:g}")
-    best, values = best_row(trials), [t["loss"] for t in trials if is_finite(t["loss"])]
+    best, values = find_best(trials), [t.loss for t in trials if is_finite(t.loss)]
     scale = Normalize(min(values, default=0), max(values, default=1))
     dots = {}
-    for trial in trials:
-        at = trial["overrides"][latent_dim], trial["overrides"][learning_rate]
-        loss, marker = trial["loss"], OUTCOME_MARKERS[outcome(trial)]
+    for trial, at in zip(trials, points, strict=True):
+        loss, marker = trial.loss, OUTCOME_MARKERS[trial.outcome]
         shade = mpl.colormaps["viridis_r"](float(scale(loss))) if is_finite(loss) else "grey"
         style: dict[str, Any] = {"color": shade, "edgecolors": "black", "linewidths": 0.5}
-        dots[outcome(trial)] = axes.scatter(*at, s=60, marker=marker, **style)
+        dots[trial.outcome] = axes.scatter(at[0], at[1], s=60, marker=marker, **style)
         if trial is best:
-            dots["best"] = axes.scatter(*at, s=220, color="none", edgecolors=ORANGE)
+            dots["best"] = axes.scatter(at[0], at[1], s=220, color="none", edgecolors=ORANGE)
     figure.colorbar(ScalarMappable(scale, "viridis_r"), ax=axes, label="val/loss (nats per image)")
     figure.legend(dots.values(), dots.keys(), loc="outside upper center", ncols=4, frameon=False)
     return _render_svg(figure, "trials")
-
-
-def outcome(trial: TrialRow) -> str:
-    """How a trial ended: a key of OUTCOME_MARKERS."""
-    return "failed" if trial["error"] else "stopped early" if trial["stopped"] else "finished"
-
-
-def best_row(trials: Sequence[TrialRow]) -> TrialRow | None:
-    """Return the first trial with the lowest finite bound, None if none that ended well has one."""
-    bounds = [(trial["loss"], i) for i, trial in enumerate(trials) if not trial["error"]]
-    finite = [(loss, i) for loss, i in bounds if is_finite(loss)]
-    return trials[min(finite)[1]] if finite else None
 
 
 def is_finite(value: float | None) -> TypeGuard[float]:
@@ -102,7 +91,9 @@ def is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def _line(rows: Sequence[Mapping[str, float | None]], key: str) -> tuple[list[Any], list[Any]]:
+def _select_points(
+    rows: Sequence[Mapping[str, float | None]], key: str
+) -> tuple[list[Any], list[Any]]:
     kept = [row for row in rows if is_finite(row.get(key))]
     return [row["epoch"] for row in kept], [row[key] for row in kept]
 

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from vae.data.datasets import DataConfig, DatasetRef, load
+from vae.data.datasets import DatasetRef, load
 from vae.data.formats import Split
 from vae.errors import UserError
-from vae.experiments.loading import Experiment
+from vae.experiments.settings import DataConfig, Experiment
 from vae.models.networks import VAE
+from vae.models.saved_model import save_model
 from vae.publishing import pictures
 from vae.publishing.report import render
-from vae.registry.publish import METRIC, promote, publish
+from vae.registry.promote import METRIC, promote
+from vae.registry.publish import publish
 from vae.runs.run import Result, Run
-from vae.training.checkpoints import save_model
 
 EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset
 
@@ -48,13 +49,13 @@ def publish_run(
     check_finite(metrics)
     test = load(ref, run.store, "test")
     examples = Split(test.images[:EXAMPLES], test.labels[:EXAMPLES])
-    pictures = draw(model, examples)
+    pictures = draw_pictures(model, examples)
     with tempfile.TemporaryDirectory(prefix="vae-publish-") as name:
         folder = Path(name)
         save_model(model, folder)
         save_examples(examples, folder)
         for picture, png in pictures.items():
-            pictures.write_png(folder / f"{picture}.png", png)
+            (folder / f"{picture}.png").write_bytes(png)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         report = render(run, experiment, ref, stages, pictures)
         (folder / "report.html").write_text(report, encoding="utf-8")
@@ -68,7 +69,7 @@ def publish_run(
             experiment=experiment.to_dict(),
         )
     given = (run.store, experiment.name, manifest.version, metrics[METRIC])
-    best = promote(*given, metric=compared_by(experiment.data))
+    best = promote(*given, metric=name_metric(experiment.data))
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
     digests = {name: record.sha256 for name, record in manifest.files.items()}
     return Publication(manifest.version, uri, best, pictures, digests)
@@ -89,19 +90,19 @@ def save_examples(examples: Split, directory: Path) -> None:
     )
 
 
-def compared_by(data: DataConfig) -> str:
+def name_metric(data: DataConfig) -> str:
     """By what versions compare: a bound on images binarised otherwise is on another scale."""
     if data.binarize == "none":
         return f"{METRIC} of grey levels"
     return f"{METRIC} of binarisation {data.binarize_seed}"
 
 
-def draw(model: VAE, examples: Split) -> dict[str, bytes]:
+def draw_pictures(model: VAE, examples: Split) -> dict[str, bytes]:
     """The four pictures of a version, PNG by name."""
     images, labels = torch.from_numpy(examples.images), torch.from_numpy(examples.labels)
     return {
-        "samples": pictures.sample_grid(model),
-        "reconstructions": pictures.reconstruction_grid(model, images),
-        "interpolation": pictures.interpolation_grid(model, images, labels),
-        "latent": pictures.latent_map(model, images, labels),
+        "samples": pictures.draw_samples(model),
+        "reconstructions": pictures.draw_reconstructions(model, images),
+        "interpolation": pictures.draw_interpolation(model, images, labels),
+        "latent": pictures.draw_latents(model, images, labels),
     }

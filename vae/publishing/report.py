@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from vae.data.datasets import DatasetRef
 from vae.evaluation.bounds import VALIDATION_SAMPLES
-from vae.experiments.loading import Experiment
+from vae.experiments.settings import Experiment
 from vae.publishing import plots
-from vae.registry.publish import package_versions
+from vae.registry.publish import list_packages
 from vae.runs.run import Result, Run
+from vae.runs.trials import Trial, find_best
 
 CAPTIONS = {
     "samples": "Samples from the prior, as pixel probabilities",
@@ -63,28 +64,27 @@ def render(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = (resources.files("vae.publishing") / "report.html.j2").read_text("utf-8")
-    trials = stages["search"]["trials"]
+    trials = [Trial.from_dict(plain) for plain in stages["search"]["trials"]]
     return environment.from_string(template).render(
         name=experiment.name,
         run_id=run.run_id,
         version=run.version,
-        headlines=headlines(stages["evaluate"]["metrics"], experiment.model.latent_dim),
-        pictures=[(CAPTIONS[name], data_uri(png)) for name, png in pictures.items()],
-        curves=Markup(plots.training_curves(stages["train"]["history"])),
+        headlines=format_headlines(stages["evaluate"]["metrics"], experiment.model.latent_dim),
+        pictures=[(CAPTIONS[name], embed_png(png)) for name, png in pictures.items()],
+        curves=Markup(plots.plot_training(stages["train"]["history"])),
         best_epoch=stages["train"]["best_epoch"],
         trials=trials,
-        best=plots.best_row(trials),
+        best=find_best(trials),
         is_finite=plots.is_finite,
-        outcome=plots.outcome,
-        trial_plot=Markup(trial_plot(trials)),
+        trial_plot=Markup(plot_search(trials)),
         settings=experiment.to_dict(),
         dataset=ref,
-        times=[time_row(stage, result["time"]) for stage, result in stages.items()],
-        versions=package_versions(),
+        times=[split_time(stage, result["time"]) for stage, result in stages.items()],
+        versions=list_packages(),
     )
 
 
-def headlines(metrics: Mapping[str, float], latent_dim: int) -> list[tuple[str, str, str]]:
+def format_headlines(metrics: Mapping[str, float], latent_dim: int) -> list[tuple[str, str, str]]:
     """What was measured as (label, value, unit), in the order of HEADLINES and QUALITY."""
     shown = HEADLINES | {name: text for name, text in QUALITY.items() if name in metrics}
     known = {"samples": metrics["test/nll_samples"], "latent_dim": latent_dim}
@@ -94,18 +94,18 @@ def headlines(metrics: Mapping[str, float], latent_dim: int) -> list[tuple[str, 
     ]
 
 
-def data_uri(png: bytes) -> str:
+def embed_png(png: bytes) -> str:
     """A picture inside the page."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def trial_plot(trials: Sequence[plots.TrialRow]) -> str:
+def plot_search(trials: Sequence[Trial]) -> str:
     """Latent size against learning rate as SVG, if both were searched; else nothing."""
-    shown = [trial for trial in trials if {LATENT, RATE} <= trial["overrides"].keys()]
-    return plots.trial_plot(shown, LATENT, RATE) if shown else ""
+    shown = [trial for trial in trials if {LATENT, RATE} <= trial.overrides.keys()]
+    return plots.plot_trials(shown, LATENT, RATE) if shown else ""
 
 
-def time_row(stage: str, time: Mapping[str, float]) -> dict[str, Any]:
+def split_time(stage: str, time: Mapping[str, float]) -> dict[str, Any]:
     """A stage's seconds, split into training and evaluating and the rest."""
     total_s, compute_s = time["seconds"], time["compute_s"]
     return {"stage": stage, "total": total_s, "compute": compute_s, "rest": total_s - compute_s}

@@ -1,6 +1,5 @@
 """What a published version consists of, and whether the files at hand are those."""
 
-import hashlib
 import json
 import re
 import sys
@@ -12,12 +11,12 @@ from typing import Any, TypeGuard
 from safetensors import SafetensorError, safe_open
 
 from vae.errors import UserError
+from vae.files import PLAIN_NAME, hash_bytes, hash_file
 
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 REQUIRED = (MODEL, "config.json", "metrics.json")
 SUFFIXES = (".safetensors", ".json", ".png", ".html")  # nothing that is unpickled or executed
-PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -33,14 +32,14 @@ class FileRecord:
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> "FileRecord":
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return cls(size=file.tell(), sha256=digest)
+    def from_file(cls, path: Path) -> "FileRecord":
+        """Read the record of a file."""
+        return cls(size=path.stat().st_size, sha256=hash_file(path))
 
     @classmethod
-    def of_bytes(cls, data: bytes) -> "FileRecord":
-        return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    def from_bytes(cls, data: bytes) -> "FileRecord":
+        """Make the record of some bytes."""
+        return cls(size=len(data), sha256=hash_bytes(data))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ class Manifest:
             isinstance(fields[key], dict) for key in objects
         ):
             raise IntegrityError(f"{where} has a field of the wrong type")
-        files = {name: _record(name, entry, where) for name, entry in fields["files"].items()}
+        files = {name: _parse_record(name, entry, where) for name, entry in fields["files"].items()}
         check_names(files, where)
         return cls(**(fields | {"files": files}))
 
@@ -137,7 +136,7 @@ def check_file(path: Path, record: FileRecord, where: str) -> None:
     """Raise IntegrityError unless the file is the recorded one and, if named so, safetensors."""
     if path.is_symlink() or not path.is_file():
         raise IntegrityError(f"{where} is missing or not a plain file")
-    found = FileRecord.of(path)
+    found = FileRecord.from_file(path)
     if found != record:
         raise IntegrityError(
             f"{where} was changed: expected {record.size} bytes with sha256 {record.sha256}, "
@@ -160,7 +159,9 @@ def check_safetensors(path: Path, where: str) -> None:
 def parse_object(data: bytes, where: str) -> dict[str, Any]:
     """Parse a JSON object without duplicate keys or NaN; raises IntegrityError."""
     try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            data, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{where} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -172,12 +173,11 @@ def is_number(value: object) -> TypeGuard[float]:
     """Say whether a parsed JSON value is a finite number (a bool is not)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return (
-        abs(value) <= sys.float_info.max
-    )  # an int may be too large to convert; NaN compares false
+    # An int may be too large to convert, and NaN compares false.
+    return abs(value) <= sys.float_info.max
 
 
-def _record(name: str, entry: object, where: str) -> FileRecord:
+def _parse_record(name: str, entry: object, where: str) -> FileRecord:
     match entry:
         case {"size": int(size), "sha256": str(digest), **rest} if not rest:
             if size >= 0 and not isinstance(size, bool) and SHA256.fullmatch(digest):
@@ -185,12 +185,12 @@ def _record(name: str, entry: object, where: str) -> FileRecord:
     raise IntegrityError(f"{where} has no valid size and sha256 for {name!r}")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("a key appears twice")
     return value
 
 
-def _no_constant(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vae.errors import UserError
 from vae.models.networks import VAE
-from vae.registry.publish import verify
-from vae.training.checkpoints import load_model
+from vae.models.saved_model import load_model
+from vae.registry.manifest import verify
 
 
 @dataclass(frozen=True)

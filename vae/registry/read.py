@@ -3,8 +3,6 @@
 A version exists once its manifest, which is written last, is there.
 """
 
-import errno
-import hashlib
 import os
 import shutil
 import uuid
@@ -13,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae.errors import UserError, closest
+from vae.errors import UserError, suggest
+from vae.files import NO_ROOM, PLAIN_NAME, TEMPORARY, hash_bytes
 from vae.registry.manifest import (
     MANIFEST,
-    PLAIN_NAME,
     Best,
     FileRecord,
     IntegrityError,
@@ -26,9 +24,7 @@ from vae.registry.manifest import (
     parse_object,
     verify,
 )
-from vae.store import Store
-
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from vae.store.promises import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +39,18 @@ class VersionInfo:
 
 def list_models(store: Store) -> list[str]:
     """Return the names of the models with at least one published version, sorted."""
-    names = {name for name, _ in _published(store, "models")}
+    names = {name for name, _ in _find_manifests(store, "models")}
     return sorted(names)
 
 
 def list_versions(store: Store, name: str) -> list[VersionInfo]:
     """Return a model's published versions, sorted; raises UserError if there is none."""
-    best, _ = read_best(store, _component("model", name))
+    best, _ = read_best(store, _check_plain("model", name))
     found = []
-    for version in _versions(store, name):
+    for version in _find_versions(store, name):
         metrics, damage = dict[str, float](), ""
         try:
-            metrics = _metrics(store, name, version)
+            metrics = _read_metrics(store, name, version)
         except IntegrityError as error:  # the others are there to be seen all the same
             damage = str(error)
         is_best = best is not None and best.version == version
@@ -74,23 +70,23 @@ def pull(store: Store, name: str, version: str | None, to: Path) -> Manifest:
         data, manifest = read_manifest(store, name, version)
     to = to.resolve()
     if _is_occupied(to):
-        return _already(to, data)
-    with _new_folder(to) as folder:
+        return _accept_existing(to, data)
+    with _make_folder(to) as folder:
         for file, record in manifest.files.items():
-            key = f"{version_folder(name, manifest.version)}/{file}"
+            key = f"{locate_version(name, manifest.version)}/{file}"
             _fetch(store, key, folder / file, record)
         (folder / MANIFEST).write_bytes(data)
     return manifest
 
 
-def version_folder(name: str, version: str) -> str:
+def locate_version(name: str, version: str) -> str:
     """Return the key of a version's folder; raises UserError for a name that is not plain."""
-    return f"models/{_component('model', name)}/versions/{_component('version', version)}"
+    return f"models/{_check_plain('model', name)}/versions/{_check_plain('version', version)}"
 
 
-def best_key(name: str) -> str:
+def locate_best(name: str) -> str:
     """Return the key of a model's pointer; raises UserError for a name that is not plain."""
-    return f"models/{_component('model', name)}/best.json"
+    return f"models/{_check_plain('model', name)}/best.json"
 
 
 def read_manifest(store: Store, name: str, version: str) -> tuple[bytes, Manifest]:
@@ -98,11 +94,11 @@ def read_manifest(store: Store, name: str, version: str) -> tuple[bytes, Manifes
 
     Raises UserError if there is none, IntegrityError if it is another version's.
     """
-    key = f"{version_folder(name, version)}/{MANIFEST}"
+    key = f"{locate_version(name, version)}/{MANIFEST}"
     try:
         data = store.read(key)
     except FileNotFoundError as error:
-        hint = closest(version, _versions(store, name))
+        hint = suggest(version, _find_versions(store, name))
         raise UserError(f"model {name!r} has no version {version!r}{hint}") from error
     manifest = Manifest.from_bytes(data, f"{store.uri}/{key}")
     if (manifest.name, manifest.version) != (name, version):
@@ -112,7 +108,7 @@ def read_manifest(store: Store, name: str, version: str) -> tuple[bytes, Manifes
 
 def read_best(store: Store, name: str) -> tuple[Best | None, str | None]:
     """Return a model's pointer and its token for `Store.replace`, or two None."""
-    key = best_key(name)
+    key = locate_best(name)
     try:
         data, token = store.read_token(key)
     except FileNotFoundError:
@@ -120,7 +116,7 @@ def read_best(store: Store, name: str) -> tuple[Best | None, str | None]:
     return Best.from_bytes(data, f"{store.uri}/{key}"), token
 
 
-def _component(kind: str, value: str) -> str:
+def _check_plain(kind: str, value: str) -> str:
     if not PLAIN_NAME.fullmatch(value):
         raise UserError(
             f"{kind} {value!r} is not 1 to 100 letters, digits, '-', '_' and '.', "
@@ -129,17 +125,17 @@ def _component(kind: str, value: str) -> str:
     return value
 
 
-def _published(store: Store, prefix: str) -> Iterator[tuple[str, str]]:
+def _find_manifests(store: Store, prefix: str) -> Iterator[tuple[str, str]]:
     for key in store.list(prefix):
         match key.split("/"):
             case ["models", name, "versions", version, str(file)] if file == MANIFEST:
                 yield name, version
 
 
-def _versions(store: Store, name: str) -> list[str]:
-    versions = sorted(version for _, version in _published(store, f"models/{name}"))
+def _find_versions(store: Store, name: str) -> list[str]:
+    versions = sorted(version for _, version in _find_manifests(store, f"models/{name}"))
     if not versions:
-        hint = closest(name, list_models(store))
+        hint = suggest(name, list_models(store))
         raise UserError(f"no model {name!r} is published in {store.uri}{hint}")
     return versions
 
@@ -147,20 +143,20 @@ def _versions(store: Store, name: str) -> list[str]:
 def _read_best_manifest(store: Store, name: str) -> tuple[bytes, Manifest]:
     best, _ = read_best(store, name)
     if best is None:
-        latest = _versions(store, name)[-1]
+        latest = _find_versions(store, name)[-1]
         raise UserError(f"model {name!r} has no best version, name one such as {name}@{latest}")
     data, manifest = read_manifest(store, name, best.version)
-    found = hashlib.sha256(data).hexdigest()
+    found = hash_bytes(data)
     if found != best.manifest_sha256:
         raise IntegrityError(
-            f"{store.uri}/{version_folder(name, best.version)}/{MANIFEST} was changed: "
+            f"{store.uri}/{locate_version(name, best.version)}/{MANIFEST} was changed: "
             f"expected sha256 {best.manifest_sha256}, found {found}"
         )
     return data, manifest
 
 
-def _metrics(store: Store, name: str, version: str) -> dict[str, float]:
-    key = f"{version_folder(name, version)}/metrics.json"
+def _read_metrics(store: Store, name: str, version: str) -> dict[str, float]:
+    key = f"{locate_version(name, version)}/metrics.json"
     try:
         data = store.read(key)
     except FileNotFoundError as error:
@@ -175,16 +171,16 @@ def _is_occupied(to: Path) -> bool:
     return to.exists() and not (to.is_dir() and not any(to.iterdir()))
 
 
-def _already(to: Path, data: bytes) -> Manifest:
+def _accept_existing(to: Path, data: bytes) -> Manifest:
     if not (to / MANIFEST).is_file() or (to / MANIFEST).read_bytes() != data:
         raise UserError(f"{to} is not empty and holds something else, give a new folder")
     return verify(to)
 
 
 @contextmanager
-def _new_folder(to: Path) -> Iterator[Path]:
+def _make_folder(to: Path) -> Iterator[Path]:
     """Give a temporary folder beside `to` that becomes `to` at the end, or is removed."""
-    temporary = to.with_name(f".tmp-{uuid.uuid4().hex}")
+    temporary = to.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         temporary.mkdir(parents=True)
     except OSError as error:

@@ -7,13 +7,15 @@ what is missing: after a crash, after a retry, on another machine, or twice at o
 import json
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from vae.errors import UserError, closest
-from vae.experiments.loading import Experiment, from_dict
-from vae.store import Store
+from vae.data.datasets import locate
+from vae.errors import UserError, suggest
+from vae.experiments.loading import parse_experiment
+from vae.experiments.settings import Experiment
+from vae.store.promises import Store
 
 RUN_ID_LENGTH = 84  # with the time of its beginning before it, still the name of a version
 RUN_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{RUN_ID_LENGTH - 1}}}")
@@ -39,7 +41,7 @@ class Run:
         """The version this run publishes: fixed by the run, sorted by the time it began."""
         return f"{self.created:%Y%m%dT%H%M%S}-{self.run_id}"
 
-    def result(self, stage: str) -> Result | None:
+    def read_result(self, stage: str) -> Result | None:
         """What a stage has written, or None if it has not finished."""
         return read_json(self.store, f"{self.prefix}/{stage}.json")
 
@@ -51,10 +53,12 @@ class Run:
 def open_run(store: Store, run_id: str, experiment: Experiment | None = None) -> Run:
     """Begin a run, or continue it under the settings it began with.
 
-    Raises UserError for an id that can't be one, an unknown id with no experiment to begin it
-    with, for settings that differ from those the run began with, and for a run that a version of
-    this package with other settings began.
+    Raises UserError for an id that can't be one, a dataset that is not there, an unknown id with no
+    experiment to begin it with, settings that differ from those the run began with, and a run that
+    a version of this package with other settings began.
     """
+    if experiment is not None:
+        experiment = replace(experiment, data=locate(experiment.data))
     if not RUN_ID.fullmatch(run_id):
         raise UserError(
             f"run id {run_id!r} must be letters, digits, '.', '_' or '-', "
@@ -64,10 +68,10 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
     began = read_json(store, key)
     if began is None:
         if experiment is None:
-            raise UserError(f"unknown run '{run_id}'{closest(run_id, known_runs(store))}")
+            raise UserError(f"unknown run '{run_id}'{suggest(run_id, list_runs(store))}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         began = create_json(store, key, {"experiment": experiment.to_dict(), "created": now})
-    began_with = from_dict(began["experiment"])
+    began_with = parse_experiment(began["experiment"])
     if began_with.to_dict() != began["experiment"]:  # what it lacks, defaults would have filled
         raise UserError(
             f"run '{run_id}' was begun by another version of this package, which had other "
@@ -83,19 +87,19 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
     )
 
 
-def new_run_id(name: str) -> str:
+def make_run_id(name: str) -> str:
     """An id nobody has: the experiment's name, the time, and a few random digits."""
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def known_runs(store: Store) -> list[str]:
+def list_runs(store: Store) -> list[str]:
     """The ids of all runs in the store."""
     return sorted({key.split("/")[1] for key in store.list("runs")})
 
 
 def refuse_other_settings(run_id: str, began: Result, given: Result) -> None:
     """Raise UserError naming the first setting that differs."""
-    old, new = flattened(began), flattened(given)
+    old, new = flatten(began), flatten(given)
     for key in sorted(old | new):
         if old.get(key) != new.get(key):
             raise UserError(
@@ -104,11 +108,11 @@ def refuse_other_settings(run_id: str, began: Result, given: Result) -> None:
             )
 
 
-def flattened(settings: Result, prefix: str = "") -> Result:
+def flatten(settings: Result, prefix: str = "") -> Result:
     """Nested settings as {dotted name: value}."""
     flat: Result = {}
     for key, value in settings.items():
-        inner = flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
+        inner = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
         flat |= inner or {f"{prefix}{key}": value}
     return flat
 

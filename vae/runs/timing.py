@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 Span = tuple[float, float]  # seconds since the epoch: when a computation began and ended
 
 
-def covered_s(spans: Iterable[Span]) -> float:
+def measure_covered_s(spans: Iterable[Span]) -> float:
     """Seconds in which at least one of the spans was running; overlaps count once."""
     total, reached = 0.0, float("-inf")
     for began, ended in sorted(spans):
@@ -14,7 +14,7 @@ def covered_s(spans: Iterable[Span]) -> float:
     return total
 
 
-def split_line(stages: Mapping[str, Mapping[str, float]], total_s: float) -> str:
+def format_split(stages: Mapping[str, Mapping[str, float]], total_s: float) -> str:
     """One line: all seconds, those spent computing by stage, and the rest, orchestration."""
     computing = {name: times["compute_s"] for name, times in stages.items() if times["compute_s"]}
     compute_s = sum(computing.values())

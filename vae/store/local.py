@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vae.errors import UserError
-from vae.store import LOCKS, TEMPORARY, Conflict, check_key
+from vae.files import NO_ROOM, TEMPORARY, hash_bytes, reserve_beside
+from vae.store.promises import LOCKS, Conflict, check_key
 
 STALE_AFTER_S = 24 * 3600.0
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LocalStore:
@@ -35,13 +34,13 @@ class LocalStore:
 
     def read_token(self, key: str) -> tuple[bytes, str]:
         data = self.read(key)
-        return data, _token(data)
+        return data, hash_bytes(data)
 
     def exists(self, key: str) -> bool:
-        return self._path(key).is_file()
+        return self._locate(key).is_file()
 
     def list(self, prefix: str = "") -> list[str]:
-        top = self._path(prefix) if prefix else self.root
+        top = self._locate(prefix) if prefix else self.root
         keys = []
         for folder, folders, names in os.walk(top, onerror=_raise_unless_gone):
             folders[:] = [name for name in folders if not _is_own(name)]
@@ -50,18 +49,18 @@ class LocalStore:
         return sorted(keys)
 
     def put(self, key: str, data: bytes) -> None:
-        path = self._path(key)
-        with self._beside(path) as temporary:
+        path = self._locate(key)
+        with self._write_beside(path) as temporary:
             _write_synced(temporary, data)
             # Under the lock, so that no unconditional write falls between the comparison and the
             # rename of a concurrent `replace`.
-            with self._locked(key):
+            with self._lock(key):
                 os.replace(temporary, path)
         _sync_folder(path.parent)
 
     def create(self, key: str, data: bytes) -> None:
-        path = self._path(key)
-        with self._beside(path) as temporary:
+        path = self._locate(key)
+        with self._write_beside(path) as temporary:
             _write_synced(temporary, data)
             os.link(temporary, path)
         _sync_folder(path.parent)
@@ -72,11 +71,11 @@ class LocalStore:
                 return self.create(key, data)
             except FileExistsError as error:
                 raise Conflict(f"{self.uri}/{key} was created meanwhile") from error
-        path = self._path(key)
-        with self._beside(path) as temporary:
+        path = self._locate(key)
+        with self._write_beside(path) as temporary:
             _write_synced(temporary, data)
-            with self._locked(key):
-                if not self.exists(key) or _token(self.read(key)) != token:
+            with self._lock(key):
+                if not self.exists(key) or hash_bytes(self.read(key)) != token:
                     raise Conflict(f"{self.uri}/{key} changed since it was read")
                 os.replace(temporary, path)
         _sync_folder(path.parent)
@@ -87,11 +86,11 @@ class LocalStore:
             os.replace(temporary, destination)
 
     def delete(self, prefix: str) -> None:
-        path = self._path(prefix)
+        path = self._locate(prefix)
         if path.is_dir():
             shutil.rmtree(path)
         elif path.exists():
-            with self._locked(prefix):
+            with self._lock(prefix):
                 path.unlink(missing_ok=True)
 
     def check_writable(self) -> None:
@@ -101,7 +100,7 @@ class LocalStore:
                 _write_synced(temporary, b"probe")
                 os.link(temporary, probe)
             probe.unlink()
-            with self._locked("probe"):
+            with self._lock("probe"):
                 self._sweep()
         except NotADirectoryError as error:
             raise UserError(f"store {self.uri}: {error.filename} is not a folder") from error
@@ -109,24 +108,24 @@ class LocalStore:
             raise UserError(f"store {self.uri} is not writable: {error.strerror}") from error
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def explain_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise UserError(f"store {self.uri}: {error}") from error
 
-    def _path(self, key: str) -> Path:
+    def _locate(self, key: str) -> Path:
         return self.root / check_key(key)
 
     def _open(self, key: str) -> BinaryIO:
         try:
-            return self._path(key).open("rb")
+            return self._locate(key).open("rb")
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(errno.ENOENT, "no such object", f"{self.uri}/{key}") from error
 
     @contextmanager
-    def _beside(self, path: Path) -> Iterator[Path]:
-        """`temporary_beside` an object; no room for it is for the user to mend."""
+    def _write_beside(self, path: Path) -> Iterator[Path]:
+        """`temporary_beside` an object; no room for it is for the user to fix."""
         try:
             with temporary_beside(path) as temporary:
                 yield temporary
@@ -136,14 +135,14 @@ class LocalStore:
             raise UserError(f"store {self.uri}: {error.strerror}, make room and go on") from error
 
     @contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
+    def _lock(self, key: str) -> Iterator[None]:
         """Hold the key's lock, one of 256 files that are never removed.
 
         flock and not lockf: POSIX record locks belong to the process and do not exclude threads.
         """
         folder = self.root / LOCKS
         folder.mkdir(exist_ok=True)
-        with (folder / hashlib.sha256(key.encode()).hexdigest()[:2]).open("ab") as file:
+        with (folder / hash_bytes(key.encode())[:2]).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -152,7 +151,7 @@ class LocalStore:
         for folder, _, names in os.walk(self.root):
             for name in names:
                 path = Path(folder, name)
-                if name.startswith(TEMPORARY) and time.time() - _mtime(path) > STALE_AFTER_S:
+                if name.startswith(TEMPORARY) and time.time() - _read_mtime(path) > STALE_AFTER_S:
                     path.unlink(missing_ok=True)
 
 
@@ -160,11 +159,8 @@ class LocalStore:
 def temporary_beside(path: Path) -> Iterator[Path]:
     """Give an unused path in `path`'s folder, made if need be; what is left there is removed."""
     _make_folder(path.parent)
-    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
-    try:
+    with reserve_beside(path) as temporary:
         yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> None:
@@ -199,15 +195,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _token(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def _is_own(name: str) -> bool:
     return name == LOCKS or name.startswith(TEMPORARY)
 
 
-def _mtime(path: Path) -> float:
+def _read_mtime(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

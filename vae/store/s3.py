@@ -29,8 +29,9 @@ from fsspec.asyn import sync
 from s3fs.core import S3_RETRYABLE_ERRORS
 
 from vae.errors import UserError
-from vae.store import TEMPORARY, Conflict, check_key
+from vae.files import TEMPORARY
 from vae.store.local import temporary_beside
+from vae.store.promises import Conflict, check_key
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
 CHUNK_BYTES = 1 << 20
@@ -67,14 +68,14 @@ class S3Store:
 
     def exists(self, key: str) -> bool:
         try:
-            self._call("head_object", Key=self._key(key))
+            self._call("head_object", Key=self._build_key(key))
         except FileNotFoundError:
             return False
         return True
 
     def list(self, prefix: str = "") -> list[str]:
         root = f"{self.prefix}/" if self.prefix else ""
-        below = f"{self._key(prefix)}/" if prefix else root
+        below = f"{self._build_key(prefix)}/" if prefix else root
         keys: list[str] = []
         more: dict[str, str] = {}
         while True:
@@ -85,7 +86,7 @@ class S3Store:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def put(self, key: str, data: bytes) -> None:
-        self._fs.pipe_file(f"{self.bucket}/{self._key(key)}", data)
+        self._fs.pipe_file(f"{self.bucket}/{self._build_key(key)}", data)
 
     def create(self, key: str, data: bytes) -> None:
         if not self._put_if(key, data, IfNoneMatch="*"):
@@ -107,7 +108,7 @@ class S3Store:
             os.replace(temporary, destination)
 
     def delete(self, prefix: str) -> None:
-        keys = [self._key(prefix), *(self._key(key) for key in self.list(prefix))]
+        keys = [self._build_key(prefix), *(self._build_key(key) for key in self.list(prefix))]
         for start in range(0, len(keys), DELETE_BATCH):
             batch = [{"Key": key} for key in keys[start : start + DELETE_BATCH]]
             response = self._call("delete_objects", Delete={"Objects": batch, "Quiet": True})
@@ -118,16 +119,16 @@ class S3Store:
         fs = s3fs.S3FileSystem(skip_instance_cache=True, config_kwargs=PROBE_CONFIG)
         fs.retries = 1
         key = "/".join(filter(None, (self.prefix, f"{TEMPORARY}{uuid.uuid4().hex}")))
-        with self.explained("write"):
+        with self.explain_errors("write"):
             fs.call_s3("put_object", Bucket=self.bucket, Key=key, Body=b"probe")
             fs.call_s3("delete_object", Bucket=self.bucket, Key=key)
 
     @contextmanager
-    def explained(self, action: str = "read") -> Iterator[None]:
+    def explain_errors(self, action: str = "read") -> Iterator[None]:
         try:
             yield
         except (BotoCoreError, OSError) as error:
-            raise UserError(f"store {self.uri}: {self._remedy(error, action)}") from error
+            raise UserError(f"store {self.uri}: {self._suggest_remedy(error, action)}") from error
 
     @property
     def _fs(self) -> Any:
@@ -142,7 +143,7 @@ class S3Store:
             self._by_process[process] = fs
         return self._by_process[process]
 
-    def _key(self, key: str) -> str:
+    def _build_key(self, key: str) -> str:
         return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
 
     def _call(self, method: str, **arguments: Any) -> Any:
@@ -159,7 +160,7 @@ class S3Store:
         mix two versions when the object is overwritten meanwhile.
         """
         for attempt in range(1, READ_ATTEMPTS + 1):
-            response = self._call("get_object", Key=self._key(key))
+            response = self._call("get_object", Key=self._build_key(key))
             file.seek(0)
             file.truncate()
             try:
@@ -180,12 +181,12 @@ class S3Store:
         each call signs its object: equal bytes alone may be another writer's.
         """
         writer = uuid.uuid4().hex
-        arguments = {"Key": self._key(key), "Body": data, "Metadata": {"writer": writer}}
+        arguments = {"Key": self._build_key(key), "Body": data, "Metadata": {"writer": writer}}
         for wait_s in (*BUSY_WAITS_S, None):
             try:
                 self._call("put_object", **arguments, **condition)
             except OSError as error:
-                code = _error_code(error)
+                code = _find_error_code(error)
                 if code in PRECONDITION_FAILED:
                     return self._is_signed(key, writer)
                 # Two conditional writes met inside the server: neither is decided, ask again.
@@ -198,18 +199,18 @@ class S3Store:
 
     def _is_signed(self, key: str, writer: str) -> bool:
         try:
-            head = self._call("head_object", Key=self._key(key))
+            head = self._call("head_object", Key=self._build_key(key))
         except FileNotFoundError:
             return False
         return bool(head["Metadata"].get("writer") == writer)
 
-    def _remedy(self, error: Exception, action: str) -> str:
+    def _suggest_remedy(self, error: Exception, action: str) -> str:
         where = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "AWS")
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return "no credentials, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         if isinstance(error, ConnectionError | HTTPClientError):
             return f"cannot reach {where} ({type(error).__name__}), check AWS_ENDPOINT_URL"
-        if _error_code(error) == "NoSuchBucket":
+        if _find_error_code(error) == "NoSuchBucket":
             return (
                 f"no bucket '{self.bucket}' at {where}, "
                 f"create it: aws s3api create-bucket --bucket {self.bucket}"
@@ -235,7 +236,7 @@ async def _drain(body: Any, file: BinaryIO) -> None:
             file.write(chunk)
 
 
-def _error_code(error: BaseException | None) -> str:
+def _find_error_code(error: BaseException | None) -> str:
     """Return the S3 error code behind an s3fs exception, which translates some codes wrongly."""
     while error is not None:
         if isinstance(error, ClientError):

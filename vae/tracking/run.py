@@ -41,7 +41,7 @@ class TrackedRun:
 
         self._submit("log", call)
 
-    def images(self, key: str, pictures: Mapping[str, bytes]) -> None:
+    def log_images(self, key: str, pictures: Mapping[str, bytes]) -> None:
         """Show PNG pictures, caption to bytes, side by side under `key`."""
         pngs = dict(pictures)
 
@@ -57,7 +57,7 @@ class TrackedRun:
 
         self._submit("images", call)
 
-    def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Show a table under `key`; the cells of a column share one type."""
         names: list[str | int] = list(columns)
         cells = [list(row) for row in rows]
@@ -69,12 +69,12 @@ class TrackedRun:
 
         self._submit("table", call)
 
-    def summary(self, values: Mapping[str, object]) -> None:
+    def set_summary(self, values: Mapping[str, object]) -> None:
         """Set final values, the columns by which W&B compares runs."""
         settled = dict(values)
         self._submit("summary", lambda run: run.summary.update(settled))
 
-    def reference_artifact(
+    def log_reference(
         self,
         name: str,
         kind: str,
@@ -89,7 +89,7 @@ class TrackedRun:
         facts = {**metadata, "uri": uri, "sha256": digests}
 
         def call(run: "wandb.Run") -> None:
-            run.log_artifact(_reference(name, kind, uri, digests, facts), aliases=labels)
+            run.log_artifact(_build_reference(name, kind, uri, digests, facts), aliases=labels)
 
         self._submit("artifact", call)
 
@@ -110,7 +110,7 @@ class TrackedRun:
         session.background.submit(lambda: session.perform(self, what, call), must=must)
 
 
-def _reference(
+def _build_reference(
     name: str, kind: str, uri: str, files: Mapping[str, str], metadata: dict[str, object]
 ) -> "wandb.Artifact":
     """Build what `add_reference(checksum=False)` would, were boto3 installed and files local."""

@@ -103,7 +103,7 @@ class Session:
             dir=str(self.directory),
             mode=self._mode,
             reinit="create_new",
-            settings=self._settings(job_type),
+            settings=self._make_settings(job_type),
         )
         self.opened[key] = run
         if self._mode != "disabled":
@@ -123,7 +123,7 @@ class Session:
         if self.paths and shutil.disk_usage(self.directory).free < FULL_DISK_BYTES:
             logger.warning("The disk is full: W&B's runs in %s are incomplete", self.directory)
 
-    def _settings(self, job_type: str) -> "wandb.Settings":
+    def _make_settings(self, job_type: str) -> "wandb.Settings":
         import wandb
 
         return wandb.Settings(

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from vae.evaluation.bounds import EvaluationConfig, Sums, chunks, elbo_sums, likelihood_sums
-from vae.experiments.loading import Experiment
-from vae.models.networks import VAE, build_model
-from vae.training.batches import BatchPlan, Shard, binarized
-from vae.training.cuda_graph import step_on
-from vae.training.step import Forward, new_state, train_epoch
+from vae.data.binarization import prepare_inputs
+from vae.evaluation.bounds import Sums, count_chunks, sum_elbo, sum_likelihood
+from vae.experiments.settings import EvaluationConfig, Experiment
+from vae.models.networks import DTYPES, VAE, build_model
+from vae.training.batches import BatchPlan, Shard
+from vae.training.cuda_graph import choose_step
+from vae.training.step import Forward, StepContext, create_state, train_epoch
 
 Row = dict[str, float]  # the metrics of one epoch
 
@@ -24,7 +25,7 @@ Row = dict[str, float]  # the metrics of one epoch
 class Fit:
     """One rank's training: data on the device, the state, and the collective epoch.
 
-    `train` and `val`: uint8 [N, C, H, W]. `reduced` sums a float64 tensor over ranks. Raises
+    `train` and `val`: uint8 [N, C, H, W]. `reduce` sums a float64 tensor over ranks. Raises
     ValueError if the model can't take images of this shape.
     """
 
@@ -35,34 +36,26 @@ class Fit:
         val: Tensor,
         device: torch.device,
         shard: Shard = Shard(),
-        reduced: Callable[[Tensor], Tensor] = lambda x: x,
+        reduce: Callable[[Tensor], Tensor] = lambda x: x,
     ) -> None:
-        self.experiment, self.shard, self.reduced = experiment, shard, reduced
+        self.experiment, self.reduce = experiment, reduce
         self.train = train.to(device)
-        self.val = evaluation_images(val, experiment).to(device)
-        self.state = new_state(first_model(experiment, train), experiment.train, device)
-        self.step = step_on(device, shard)
-        self.plan = batch_plan(experiment)
-        self.steps = self.plan.steps(len(train))
+        self.val = prepare_inputs(val, experiment.data).to(device)
+        self.state = create_state(initialize_model(experiment, train), experiment.train, device)
+        self.step = choose_step(device, shard)
+        self.plan = plan_batches(experiment)
+        steps = self.plan.count_steps(len(train))
+        self.context = StepContext(experiment.train, experiment.objective, steps, shard)
 
-    def epoch(self, forward: Forward, on_step: Callable[[int], None]) -> tuple[Row, Tensor]:
+    def run_epoch(self, forward: Forward, on_step: Callable[[int], None]) -> tuple[Row, Tensor]:
         """Train one epoch and validate it: its metrics, and its loss at every step. Collective.
 
         `forward` is the model, or DDP around it. Raises DivergedError on every rank.
         """
         began, epoch = time.time(), self.state.epoch
-        losses = train_epoch(
-            self.state,
-            forward,
-            self.plan.epoch(self.train, epoch, self.shard),
-            self.experiment.train,
-            self.experiment.objective,
-            steps=self.steps,
-            shard=self.shard,
-            step=self.step,
-            on_step=on_step,
-        )
-        losses = self.reduced(losses)
+        batches = self.plan.draw_epoch(self.train, epoch, self.context.shard)
+        losses = train_epoch(self.state, forward, batches, self.context, self.step, on_step)
+        losses = self.reduce(losses)
         trained = time.time()
         validation = self.validate()
         row = {
@@ -83,54 +76,49 @@ class Fit:
         as many samples as an importance-weighted objective takes. It selects among epochs, because
         such an objective goes on to improve its own bound at the cost of the ELBO.
         """
-        experiment, model = self.experiment, self.state.averaged
-        mine = range(self.shard.rank, chunks(len(self.val)), self.shard.world)
-        config = EvaluationConfig(samples=experiment.objective.samples, seed=experiment.seed)
-        if experiment.objective.weighs_samples:
-            sums = likelihood_sums(model, self.val, mine, config)
+        experiment, model, shard = self.experiment, self.state.averaged, self.context.shard
+        mine = range(shard.rank, count_chunks(len(self.val)), shard.world)
+        weighs_samples = experiment.objective.weighs_samples
+        if weighs_samples:
+            samples = experiment.objective.samples
+            config = EvaluationConfig(samples=samples, seed=experiment.seed)
+            sums = sum_likelihood(model, self.val, mine, config)
         else:
-            sums = elbo_sums(model, self.val, mine, config.seed)
-        whole = Sums.from_tensor(self.reduced(sums.to_tensor()))
-        metrics = whole.elbo_metrics()
-        loss = whole.nll if experiment.objective.weighs_samples else metrics["nelbo"]
-        return metrics | {"loss": loss}
+            sums = sum_elbo(model, self.val, mine, experiment.seed)
+        whole = Sums.from_tensor(self.reduce(sums.to_tensor()))
+        metrics = whole.average_elbo()
+        return metrics | {"loss": whole.nll if weighs_samples else metrics["nelbo"]}
 
 
-def data_parallel(model: VAE, device: torch.device) -> DistributedDataParallel:
+def wrap_data_parallel(model: VAE, device: torch.device) -> DistributedDataParallel:
     """The model, with gradients averaged over ranks. Collective.
 
-    DDP puts gradients in buckets, and after the first backward pass in others, as they arrived.
-    With three ranks or more, a sum's order depends on its place in a bucket; so a pass for nothing
-    comes first, and a resumed training adds up as the one that was not interrupted.
+    DDP sums gradients bucket by bucket, and fills its buckets in another order after the first
+    backward pass than before it; with three ranks or more that order changes the rounding. So one
+    pass, whose gradient is thrown away, is made here: then every training step has the same
+    buckets, and one that is resumed rounds as one that never stopped.
     """
     on_gpu = device.type == "cuda"
     parallel = DistributedDataParallel(
         model, device_ids=[device] if on_gpu else None, gradient_as_bucket_view=True
     )
-    parameter = next(model.parameters())
+    weight = next(model.parameters())
     densities = parallel(
-        parameter.new_zeros(1, *model.shape), parameter.new_zeros(1, 1, model.latent_dim)
+        weight.new_zeros(1, *model.shape), weight.new_zeros(1, 1, model.latent_dim)
     )
     (0 * (densities.px_KB + densities.kl_B)).sum().backward()
     model.zero_grad()
     return parallel
 
 
-def evaluation_images(images_NCHW: Tensor, experiment: Experiment) -> Tensor:
-    """An evaluation split as the model sees it: binarised once, or grey levels in [0, 1]."""
-    if experiment.data.binarize == "none":
-        return images_NCHW.float() / 255
-    return binarized(images_NCHW, experiment.data.binarize_seed)
-
-
-def first_model(experiment: Experiment, train_NCHW: Tensor) -> VAE:
+def initialize_model(experiment: Experiment, train_NCHW: Tensor) -> VAE:
     """The untrained model: weights from the seed, output bias from the mean training image."""
     colours, height, width = train_NCHW.shape[1:]
     mean_CHW = train_NCHW.float().mean(0) / 255
     return build_model(experiment.model, (colours, height, width), mean_CHW, experiment.seed)
 
 
-def batch_plan(experiment: Experiment) -> BatchPlan:
+def plan_batches(experiment: Experiment) -> BatchPlan:
     """How the experiment cuts its epochs into batches."""
     return BatchPlan(
         seed=experiment.seed,
@@ -138,5 +126,5 @@ def batch_plan(experiment: Experiment) -> BatchPlan:
         samples=experiment.objective.samples,
         latent_dim=experiment.model.latent_dim,
         binarize=experiment.data.binarize == "dynamic",
-        dtype=experiment.train.dtype,
+        dtype=DTYPES[experiment.train.precision],
     )

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,47 +12,38 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vae.errors import UserError
+from vae.experiments.settings import ObjectiveConfig, TrainConfig
 from vae.models.densities import Densities
-from vae.models.networks import VAE
-from vae.models.objectives import ObjectiveConfig, loss_of
+from vae.models.networks import DTYPES, VAE
+from vae.models.objectives import compute_loss
 from vae.training.batches import Batch, Shard
 
 Forward = Callable[[Tensor, Tensor], Densities]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
 
 class DivergedError(UserError):
     """The loss or gradient stopped being finite; the model is as it was before the bad update."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How the weights are found. Raises ValueError for what could never train."""
+@dataclass(frozen=True)
+class StepContext:
+    """What every step of a training shares."""
 
-    epochs: int = 20
-    batch_size: int = 128  # images in a global batch, over all workers
-    learning_rate: float = 1e-3  # Adam's, at its peak
-    schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at the last step
-    grad_clip: float = 0.0  # largest gradient norm; 0 leaves gradients alone
-    ema_decay: float = 0.999  # of the average of weights that is judged and published; 0: off
-    precision: Literal["float32", "bfloat16", "float64"] = "float32"  # bfloat16: autocast
+    train: TrainConfig
+    objective: ObjectiveConfig
+    steps_per_epoch: int
+    shard: Shard
 
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(
-                f"epochs is {self.epochs} and batch_size {self.batch_size}, both must be at least 1"
-            )
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}, must be above 0")
-        if not 0 <= self.grad_clip < math.inf:
-            raise ValueError(f"grad_clip is {self.grad_clip}, must be 0 (off) or above")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay is {self.ema_decay}, must be 0 (off) or above, below 1")
+    def beta_at(self, step: int) -> float:
+        """The weight of the rate at update `step`, counted from 0."""
+        return self.objective.beta_at(step / self.steps_per_epoch)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights, and of everything that is summed."""
-        return PRECISIONS[self.precision]
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of update `step`, counted from 0."""
+        if self.train.schedule == "constant":
+            return self.train.learning_rate
+        total_steps = self.steps_per_epoch * self.train.epochs
+        return self.train.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total_steps))
 
 
 @dataclass
@@ -67,42 +57,30 @@ class TrainState:
     step: int = 0  # updates made
 
 
-# What `train_step` takes and returns.
-Step = Callable[[TrainState, Forward, Batch, TrainConfig, ObjectiveConfig, int, Shard], Tensor]
+Step = Callable[[TrainState, Forward, Batch, StepContext], Tensor]  # as `train_step`
 
 
-def new_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainState:
+def create_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainState:
     """Start training `model` on `device`: Adam, in one fused kernel per step.
 
     On a GPU its learning rate is a tensor there, so that a CUDA graph of a step can read it.
     """
-    model, on_gpu = model.to(device, config.dtype), device.type == "cuda"
+    model, on_gpu = model.to(device, DTYPES[config.precision]), device.type == "cuda"
     rate = torch.tensor(config.learning_rate, device=device) if on_gpu else config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), rate, fused=True, capturable=on_gpu)
     averaged = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else model
     return TrainState(model, averaged, optimizer)
 
 
-def learning_rate_at(config: TrainConfig, step: int, total_steps: int) -> float:
-    """The learning rate of update `step` of `total_steps`, counted from 0."""
-    if config.schedule == "constant":
-        return config.learning_rate
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total_steps))
-
-
 def train_epoch(
     state: TrainState,
     forward: Forward,
     batches: Iterable[Batch],
-    config: TrainConfig,
-    objective: ObjectiveConfig,
-    *,
-    steps: int,
-    shard: Shard,
+    context: StepContext,
     step: Step | None = None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Tensor:
-    """Run one epoch of `steps` updates and return this rank's part of each step's mean loss.
+    """Run one epoch of updates and return this rank's part of each step's mean loss.
 
     Collective: under DDP every rank calls it. The result is float64 [steps], in nats per image;
     summed over ranks it is the loss of the global batches. `forward` is the model, or DDP around
@@ -112,38 +90,29 @@ def train_epoch(
     """
     losses, step = list[Tensor](), step or train_step
     for batch in batches:
-        losses.append(step(state, forward, batch, config, objective, steps, shard))
-        average(state, config)
+        losses.append(step(state, forward, batch, context))
+        average(state, context.train)
         on_step(len(losses))
     values = torch.stack(losses).double().cpu()
     broken = (~torch.isfinite(values)).nonzero()
     if len(broken):  # a graph's, which the host learns of only now
         first = int(broken[0])
         state.step -= len(values) - first
-        raise diverged(state, values[first], config, shard)
+        raise explain_divergence(state, values[first], context)
     state.epoch += 1
     return values
 
 
-def train_step(
-    state: TrainState,
-    forward: Forward,
-    batch: Batch,
-    config: TrainConfig,
-    objective: ObjectiveConfig,
-    steps: int,
-    shard: Shard,
-) -> Tensor:
-    """Make one update of an epoch of `steps`; return this rank's part of the global mean loss.
+def train_step(state: TrainState, forward: Forward, batch: Batch, context: StepContext) -> Tensor:
+    """Make one update; return this rank's part of the global mean loss, in nats per image.
 
     Collective. Raises DivergedError, on every rank and before the update.
     """
-    beta = objective.beta_at(state.step / steps)
-    loss, norm = backward(state, forward, batch, config, objective, beta, shard)
+    loss, norm = backward(state, forward, batch, context, context.beta_at(state.step))
     if not torch.isfinite(norm):
-        raise diverged(state, loss, config, shard)
-    set_learning_rate(state, config, steps)
-    update(state, config, norm)
+        raise explain_divergence(state, loss, context)
+    set_learning_rate(state, context)
+    update(state, context.train, norm)
     state.step += 1
     return loss
 
@@ -152,31 +121,29 @@ def backward(
     state: TrainState,
     forward: Forward,
     batch: Batch,
-    config: TrainConfig,
-    objective: ObjectiveConfig,
+    context: StepContext,
     beta: float | Tensor,
-    shard: Shard,
 ) -> tuple[Tensor, Tensor]:
     """Give the parameters their gradients; this rank's part of the mean loss, and their norm.
 
     Collective. Both are scalars on the device; the loss is in nats per image.
     """
-    with autocast(config, batch.x_BCHW.device):
+    with autocast(context.train, batch.x_BCHW.device):
         densities = forward(batch.x_BCHW, batch.eps_KBD)
-    mean_loss = loss_of(objective, densities, beta).sum() / batch.global_size
-    # DDP averages gradients over ranks; shards may differ in size, so each rank's part of the
-    # global mean is scaled by the number of ranks to make that average the global mean's gradient.
-    # A loss that is not finite, times 0, is NaN: it reaches every rank through the gradient, which
-    # may be finite where the loss is not.
-    scale = shard.world + 0 * mean_loss.detach()
-    (mean_loss * scale).backward()  # type: ignore[no-untyped-call]
+    mean_loss = compute_loss(context.objective, densities, beta).sum() / batch.global_size
+    # A gradient may be finite where the loss is not. Added to the scale, this 0, which is NaN then,
+    # makes the gradient NaN too, and so the averaged gradient of every rank: all of them stop.
+    zero_or_nan = 0 * mean_loss.detach()
+    # DDP divides the sum of all ranks' gradients by their number. Here each rank's loss is already
+    # its part of the global mean, so the division is undone.
+    (mean_loss * (context.shard.world + zero_or_nan)).backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
     return mean_loss.detach(), get_total_norm(gradients)
 
 
-def set_learning_rate(state: TrainState, config: TrainConfig, steps: int) -> None:
-    """The rate of the next update, of epochs of `steps` each."""
-    rate = learning_rate_at(config, state.step, steps * config.epochs)
+def set_learning_rate(state: TrainState, context: StepContext) -> None:
+    """Give Adam the learning rate of the next update."""
+    rate = context.learning_rate_at(state.step)
     for group in state.optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -209,18 +176,18 @@ def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManage
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def emulated(config: TrainConfig, device: torch.device) -> bool:
+def is_emulated(config: TrainConfig, device: torch.device) -> bool:
     """Whether an x86-64 CPU has to emulate this precision's products, slower than float32's."""
     found = torch.cpu.get_capabilities()
     on_such = device.type == "cpu" and found["architecture"] == "x86_64"
     return config.precision == "bfloat16" and on_such and not found["avx512_bf16"]
 
 
-def diverged(state: TrainState, loss: Tensor, config: TrainConfig, shard: Shard) -> DivergedError:
-    """Name the step, the rank and the setting most likely at fault."""
+def explain_divergence(state: TrainState, loss: Tensor, context: StepContext) -> DivergedError:
+    """The error to raise: the step, the rank, and the setting most likely at fault."""
+    rate, shard = context.train.learning_rate, context.shard
     return DivergedError(
         f"training diverged at step {state.step} (epoch {state.epoch + 1}, rank {shard.rank} of "
         f"{shard.world}): loss {float(loss):g} nats or its gradient is not finite; most likely "
-        f"train.learning_rate = {config.learning_rate:g} is too high, try "
-        f"{config.learning_rate / 3:.1g}"
+        f"train.learning_rate = {rate:g} is too high, try {rate / 3:.1g}"
     )

@@ -1,9 +1,12 @@
 """Which trial won a search."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
-from tuning.results import Trial, best_trial
 from vae.errors import UserError
+from vae.runs.trials import Trial, choose_best, find_best, sort_trials
 
 
 def trial(number: int, loss: float | None, error: str | None = None) -> Trial:
@@ -29,22 +32,47 @@ def trial(number: int, loss: float | None, error: str | None = None) -> Trial:
 def test_the_lowest_bound_wins(bounds: list[float | None], winner: int) -> None:
     """The lowest bound wins, the first of equals; a trial without one can't."""
     trials = [trial(number, loss) for number, loss in enumerate(bounds)]
-    assert best_trial(trials).number == winner
-    assert best_trial(trials[::-1]).number == winner
+    assert choose_best(trials).number == winner
+    assert choose_best(trials[::-1]).number == winner
 
 
 def test_a_trial_that_failed_later_on_does_not_win() -> None:
     """The same settings would fail the final training, however low its first epochs were."""
     trials = [trial(1, 50.0, "training diverged"), trial(2, 60.0)]
-    assert best_trial(trials).number == 2
+    assert choose_best(trials).number == 2
     with pytest.raises(UserError, match=r"none of the 1 trials .* finished: training diverged"):
-        best_trial(trials[:1])
+        choose_best(trials[:1])
 
 
 def test_no_trial_finished() -> None:
     """A search without a result quotes the first error there is."""
     failed = [trial(0, None), trial(1, None, "out of memory"), trial(2, None, "other")]
     with pytest.raises(UserError, match=r"none of the 3 trials .* finished: out of memory"):
-        best_trial(failed)
+        choose_best(failed)
     with pytest.raises(UserError, match=r"none of the 0 trials of the search finished$"):
-        best_trial([])
+        choose_best([])
+    assert find_best(failed) is None
+
+
+def test_nan_never_wins() -> None:
+    """A loss that is no number is no result, wherever it stands; it is sorted behind the others."""
+    trials = [trial(1, math.nan), trial(2, 60.0), trial(3, math.inf), trial(4, 50.0, "lost")]
+    assert choose_best(trials).number == 2
+    assert sort_trials(trials)[0].number == 2
+
+
+def test_outcomes() -> None:
+    """An error outweighs being stopped early, and that having an end."""
+    ended = trial(1, 60.0)
+    assert ended.outcome == "finished"
+    assert replace(ended, stopped=True).outcome == "stopped early"
+    assert replace(ended, stopped=True, error="lost").outcome == "failed"
+
+
+def test_a_trial_comes_back() -> None:
+    """As plain data and back a trial is the same; one of version 0.1 has no metrics."""
+    ended = replace(trial(1, 60.0), spans=[(1.0, 2.5)], metrics={"val/loss": 60.0})
+    assert Trial.from_dict(ended.to_dict()) == ended
+    older = ended.to_dict()
+    del older["metrics"]
+    assert Trial.from_dict(older) == replace(ended, metrics={})

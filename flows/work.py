@@ -1,0 +1,121 @@
+"""What each stage does: its part of a run, whose result the session records."""
+
+import logging
+
+import torch
+
+from flows.progress import FitProgress, TrialProgress, format_overrides, tell_evaluation
+from flows.session import Session
+from flows.stages import NAMES, Work
+from tuning.search import search
+from vae.cluster.evaluation import bound_validation, judge
+from vae.cluster.launch import run_fit
+from vae.data.datasets import DatasetRef, prepare
+from vae.errors import UserError
+from vae.experiments.loading import apply_overrides, parse_experiment
+from vae.experiments.settings import Experiment
+from vae.models.networks import DTYPES, VAE
+from vae.publishing.publication import publish_run
+from vae.registry.promote import METRIC
+from vae.runs.trials import choose_best
+from vae.training import checkpoints
+from vae.training.fit import initialize_model
+
+log = logging.getLogger("vae.pipeline")
+
+
+def prepare_dataset(session: Session) -> Work:
+    """Fetch, verify, split and store the dataset."""
+    ref = prepare(session.run.experiment.data, session.run.store)
+    counts = ", ".join(f"{count:,} {split}" for split, count in ref.counts.items())
+    log.info("data     %s: %s images, sha256 %.12s", ref.key, counts, ref.digest)
+    return {"dataset": ref.to_json()}, []
+
+
+def search_settings(session: Session) -> Work:
+    """Find the best settings, if the experiment has a search."""
+    if not session.run.experiment.search.trials:
+        return {"overrides": {}, "trials": []}, []
+    progress = TrialProgress(session)
+    trials = search(session.run, read_dataset(session), session.resources, progress)
+    progress.show_table(trials)
+    best = choose_best(trials)
+    log.info("search   trial %d wins with %s", best.number, format_overrides(best.overrides))
+    spans = [span for trial in trials for span in trial.spans if span[0] >= session.began]
+    result = {"overrides": best.overrides, "trials": [trial.to_dict() for trial in trials]}
+    return result, spans
+
+
+def train_winner(session: Session) -> Work:
+    """Fit the winner with DDP, resumed from the store's checkpoints; bound the validation split."""
+    progress, resources = FitProgress(session), session.resources
+    experiment, ref = read_winner(session), read_dataset(session)
+    history = run_fit(session.run, experiment, ref, resources, progress)
+    spans = [(row["began"], row["ended"]) for row in history if row["began"] >= session.began]
+    model, store = load_best_epoch(session, history), session.run.store
+    bound, bound_spans = bound_validation(model, experiment, ref, store, resources)
+    best_epoch = checkpoints.find_best_epoch(history)
+    progress.tell_best(best_epoch, bound)
+    result = {"history": history, "best_epoch": best_epoch, METRIC: bound}
+    return result, spans + bound_spans
+
+
+def evaluate_best_epoch(session: Session) -> Work:
+    """Judge the best epoch on the test split, which nothing before this has read."""
+    run, ref, model = session.run, read_dataset(session), load_trained_model(session)
+    metrics, spans = judge(model, read_winner(session), ref, run.store, session.resources)
+    test_metrics = {f"test/{name}": value for name, value in metrics.items()}
+    named = {METRIC: session.require_result("train")[METRIC]} | test_metrics
+    session.track("evaluate").set_summary(named)
+    tell_evaluation(metrics)
+    return {"metrics": named}, spans
+
+
+def publish_model(session: Session) -> Work:
+    """Publish the model with its pictures and report, and move the pointer if it is the best."""
+    run, ref, model = session.run, read_dataset(session), load_trained_model(session)
+    earlier = {name: session.require_result(name) for name in NAMES[: NAMES.index("publish")]}
+    published = publish_run(run, read_winner(session), ref, model, earlier)
+    tracked = session.track("evaluate")
+    tracked.log_images("pictures", published.pictures)
+    tracked.log_reference(
+        run.experiment.name,
+        "model",
+        published.uri,
+        files=published.files,
+        aliases=["best"] if published.best else [],
+        metadata=earlier["evaluate"]["metrics"],
+    )
+    result = {"version": published.version, "uri": published.uri, "best": published.best}
+    return result, []
+
+
+def read_dataset(session: Session) -> DatasetRef:
+    """The run's dataset, as the data stage left it."""
+    return DatasetRef.from_json(session.require_result("data")["dataset"])
+
+
+def read_winner(session: Session) -> Experiment:
+    """The experiment with the settings that won the search."""
+    overrides = session.require_result("search")["overrides"]
+    return parse_experiment(apply_overrides(session.run.experiment.to_dict(), overrides))
+
+
+def load_trained_model(session: Session) -> VAE:
+    """The model that the train stage left. Raises UserError."""
+    return load_best_epoch(session, session.require_result("train")["history"])
+
+
+def load_best_epoch(session: Session, history: checkpoints.History) -> VAE:
+    """The model of the best epoch, from the run's checkpoints. Raises UserError."""
+    run, experiment = session.run, read_winner(session)
+    content = checkpoints.read_best(run.store, f"{run.prefix}/checkpoints", history)
+    if content is None:
+        raise UserError(
+            f"the checkpoint of the best epoch of run '{run.run_id}', "
+            f"{checkpoints.find_best_epoch(history)}, is missing or corrupt: begin a new run"
+        )
+    shape = read_dataset(session).shape
+    model = initialize_model(experiment, torch.zeros((1, *shape), dtype=torch.uint8))
+    model.to(DTYPES[experiment.train.precision]).load_state_dict(content["averaged"])
+    return model.float().eval()

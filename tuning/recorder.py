@@ -1,0 +1,110 @@
+"""What a search keeps of its trials: each is written to the store when it ends."""
+
+import math
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import cloudpickle, tune
+from ray.exceptions import RayTaskError
+from ray.tune.experiment import Trial as TuneTrial
+
+from vae.errors import describe_error
+from vae.runs.run import Run, create_json, read_json
+from vae.runs.trials import Trial
+from vae.training.fit import Row
+
+
+class Listener(Protocol):
+    """Who is told of a search, in the driver."""
+
+    def on_epoch(self, number: int, overrides: dict[str, Any], row: Row) -> None:
+        """A trial has finished an epoch, with these metrics."""
+
+    def on_end(self, trial: Trial) -> None:
+        """A trial has ended, well or not, and is in the store."""
+
+
+def read_trials(run: Run, prefix: str) -> list[Trial]:
+    """The trials that have ended, by number."""
+    contents = [read_json(run.store, key) for key in run.store.list(prefix)]
+    return sorted((Trial.from_dict(c) for c in contents if c), key=lambda trial: trial.number)
+
+
+class Recorder(tune.Callback):
+    """Writes each trial to the store when it ends, and tells the listener. Runs in the driver."""
+
+    def __init__(self, run: Run, prefix: str, done: list[Trial], listener: Listener) -> None:
+        self.run, self.prefix, self.listener = run, prefix, listener
+        self.numbers: dict[str, int] = {}
+        taken = {trial.number for trial in done}
+        self.free = (number for number in count(1) if number not in taken)
+        self.rows: dict[str, list[Row]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks to restore them; here the store is what restores a search.
+        return {}
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        result: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        """Keep the epoch's metrics and pass them on."""
+        self.rows.setdefault(trial.trial_id, []).append(result["row"])
+        self.listener.on_epoch(self.assign_number(trial), dict(trial.config), result["row"])
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
+    ) -> None:
+        """The trial ran its epochs, or the scheduler stopped it."""
+        self.record(trial, None)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
+    ) -> None:
+        """What the trial raised is its result; if its process was lost, it has none."""
+        if raised := read_error(trial):
+            self.record(trial, describe_error(raised))
+
+    def assign_number(self, trial: TuneTrial) -> int:
+        """The lowest number that is free when the trial is first heard of, over all attempts.
+
+        The recorded ones have gaps: trials run side by side, and a kill takes those under way.
+        """
+        if trial.trial_id not in self.numbers:
+            self.numbers[trial.trial_id] = next(self.free)
+        return self.numbers[trial.trial_id]
+
+    def record(self, trial: TuneTrial, error: str | None) -> None:
+        """Write the trial once."""
+        rows = self.rows.get(trial.trial_id, [])
+        finite = [row for row in rows if math.isfinite(row["val/loss"])]
+        best: Row = min(finite, key=lambda row: row["val/loss"], default={})
+        ended = Trial(
+            number=self.assign_number(trial),
+            overrides=dict(trial.config),
+            loss=best.get("val/loss"),
+            epochs=len(rows),
+            stopped=error is None and len(rows) < self.run.experiment.search.epochs,
+            spans=[(row["began"], row["ended"]) for row in rows],
+            error=error,
+            metrics=best,
+        )
+        key = f"{self.prefix}/trial-{ended.number:04d}.json"
+        create_json(self.run.store, key, ended.to_dict())
+        self.listener.on_end(ended)
+
+
+def read_error(trial: TuneTrial) -> BaseException | None:
+    """The exception that ended the trial, None if that was the loss of its process, or Tune's own.
+
+    From the driver's own folder, because Tune's getter looks in the storage, where it comes later.
+    """
+    if not trial.pickled_error_file:
+        return None
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    return error.cause if isinstance(error, RayTaskError) else None

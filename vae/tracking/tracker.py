@@ -1,0 +1,103 @@
+"""Tracking in Weights & Biases: offline without a key, and never able to stop or stall training.
+
+The driver process alone tracks, and its calls return at once: every W&B call happens on one daemon
+thread, and what fails there costs a warning and some curves. Only this room imports wandb, and
+only on that thread.
+"""
+
+import copy
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+from vae.errors import UserError, suggest
+from vae.tracking.run import TrackedRun
+from vae.tracking.session import Mode, Session
+
+BROKEN_CLOSE_SECONDS = 10.0
+logger = logging.getLogger("vae.tracking")
+
+
+class Tracker:
+    """The W&B runs of one pipeline run, grouped by its id; a context manager.
+
+    Online if a key is configured (WANDB_API_KEY, netrc, W&B's own settings), offline if none is or
+    the server does not answer; WANDB_MODE, WANDB_PROJECT and WANDB_ENTITY have their usual meaning.
+    `directory` receives `wandb/`. Any thread may call; one tracker at a time per process.
+    Raises UserError for an unknown WANDB_MODE.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        directory: Path,
+        *,
+        project: str = "vae-pipeline",
+        close_seconds: float = 60.0,
+    ) -> None:
+        self._runs: list[TrackedRun] = []
+        self._close_seconds = close_seconds
+        self._closed = False
+        self._session = Session(
+            group=group,
+            directory=directory.absolute(),
+            project=os.environ.get("WANDB_PROJECT") or project,
+            mode=_read_mode(),
+            finish_seconds=close_seconds / 2,
+        )
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the offline runs are, for `wandb leet PATH` and `wandb sync PATH`; after close."""
+        return list(self._session.paths)
+
+    @property
+    def urls(self) -> list[str]:
+        """Where the online runs are; after close."""
+        return list(self._session.urls)
+
+    def start_run(self, job_type: str, name: str, config: Mapping[str, object]) -> TrackedRun:
+        """Open one W&B run ("search", "train" or "evaluate"); any number may be open at once."""
+        run = TrackedRun(self._session, job_type, name)
+        settled = copy.deepcopy(dict(config))
+        self._runs.append(run)
+        session = self._session
+        session.background.submit(lambda: session.open(run, job_type, name, settled), must=True)
+        return run
+
+    def close(self, exit_code: int = 0) -> None:
+        """Finish the open runs, wait `close_seconds` at most, and warn of what W&B did not get."""
+        for run in self._runs:
+            run.finish(exit_code)
+        if self._closed:
+            return
+        self._closed = True
+        background = self._session.background
+        background.submit(self._session.end, must=True)
+        limit = self._close_seconds
+        if not background.close(min(limit, BROKEN_CLOSE_SECONDS) if background.failed else limit):
+            logger.warning("W&B is stuck and left behind; see %s", self._session.directory)
+            self._session.leave_behind()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close(exit_code=0 if error is None else 1)
+
+
+def _read_mode() -> Mode | None:
+    given = os.environ.get("WANDB_MODE", "")
+    allowed = ("online", "offline", "disabled")
+    if given and given not in allowed:
+        hint = suggest(given, allowed)
+        raise UserError(f"WANDB_MODE is {given!r}; allowed are {', '.join(allowed)}{hint}")
+    return cast(Mode, given) if given else None
