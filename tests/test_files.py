@@ -22,7 +22,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """A name that is a folder's, or in none, is an error; no temporary file stays behind."""
     (tmp_path / "samples.png").mkdir()
     for path in (tmp_path / "samples.png", tmp_path / "none" / "samples.png"):
-        with pytest.raises(OSError, match=path.name):
+        with pytest.raises(OSError, match="directory"):
             write_whole(path, b"png")
     assert [file.name for file in tmp_path.iterdir()] == ["samples.png"]
 

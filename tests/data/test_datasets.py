@@ -225,11 +225,11 @@ def test_a_broken_record_in_the_store_is_named(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"validation": 0}, "validation: 0 images, must be at least 1"),
-        ({"limit": -1}, "limit: -1"),
-        ({"limit": 1}, "limit: 1"),
-        ({"binarize_seed": -1}, "binarize_seed: -1"),
-        ({"binarize": "static"}, "dynamic"),
+        ({"validation": 0}, "validation is 0, must be at least 1"),
+        ({"limit": -1}, "limit is -1, must be at least 0"),
+        ({"limit": 1}, "limit is 1, must be at least 2"),
+        ({"binarize_seed": -1}, "binarize_seed is -1"),
+        ({"binarize": "static"}, "binarize is 'static', must be one of dynamic, none"),
     ],
 )
 def test_a_bad_config_is_refused_when_it_is_made(given: dict[str, object], told: str) -> None:

@@ -157,7 +157,7 @@ def test_first_weights_follow_the_seed(config: ModelConfig) -> None:
     ("settings", "message"),
     [
         ({"latent_dim": 0}, "latent_dim is 0"),
-        ({"hidden": (4, 0)}, "every width must be at least 1"),
+        ({"hidden": (4, 0)}, r"hidden is \[4, 0\], each must be at least 1"),
         ({"hidden": ()}, "needs at least one layer"),
         ({"activation": "rellu"}, "did you mean 'relu'"),
         ({"channels": (4, 4)}, "ImprovedVAE takes 0 of them"),

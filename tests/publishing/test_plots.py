@@ -70,9 +70,13 @@ def test_same_records_same_text(name: str) -> None:
 
 
 def test_curves_name_what_they_show() -> None:
-    """The loss and the three validation metrics are named, with their unit."""
-    shown = texts(plots.plot_training(HISTORY))
-    assert {"train/loss", "val/loss", "val/rate", "val/distortion", "nats per image"} <= {*shown}
+    """Both losses, with their unit, and every other metric that any epoch has, each once."""
+    history = [*HISTORY, {"epoch": 6, "val/new_metric": 1.0, "images_per_s": 9.0}]
+    shown = texts(plots.plot_training(history))
+    for name in ("train/loss", "val/loss", "loss (nats per image)", "val/rate", "val/new_metric"):
+        assert shown.count(name) == 1
+    assert "new metric" in shown
+    assert not [text for text in shown if "images" in text and "nats" not in text]
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])

@@ -39,15 +39,15 @@ METRICS = {
 }
 SEARCHED = {"model.latent_dim": 20, "train.learning_rate": 0.00123456}
 TRIALS: list[dict[str, Any]] = [
-    {"number": 1, "loss": 110.0, "epochs": 2, "stopped": True, "error": None},
-    {"number": 2, "loss": 104.5, "epochs": 4, "stopped": False, "error": None},
-    {"number": 3, "loss": None, "epochs": 0, "stopped": False, "error": "out of memory"},
+    {"number": 1, "loss": 110.0, "epochs": 2, "stopped": True, "spans": [], "error": None},
+    {"number": 2, "loss": 104.5, "epochs": 4, "stopped": False, "spans": [], "error": None},
+    {"number": 3, "loss": None, "epochs": 0, "stopped": False, "spans": [], "error": "no memory"},
 ]
 STAGES: dict[str, dict[str, Any]] = {
     "data": {"time": {"seconds": 2.0, "compute_s": 0.0}},
     "search": {
         "overrides": SEARCHED,
-        "trials": [trial | {"overrides": SEARCHED, "spans": []} for trial in TRIALS],
+        "trials": [trial | {"overrides": SEARCHED} for trial in TRIALS],
         "time": {"seconds": 30.5, "compute_s": 21.25},
     },
     "train": {
@@ -180,7 +180,7 @@ def test_trials_show_the_best_the_stopped_and_the_failed(html: str) -> None:
     marks = {number: bool(best) for best, number, _ in rows}
     assert marks == {"1": False, "2": True, "3": False}
     for (_, _, row), wanted in zip(
-        rows, ["stopped early", "finished, <strong>best", "out of memory"], strict=True
+        rows, ["stopped early", "finished, <strong>best", "no memory"], strict=True
     ):
         assert wanted in row
         assert "learning_rate = 0.00123" in row

@@ -197,7 +197,7 @@ def test_a_rate_that_is_too_high() -> None:
     ("settings", "message"),
     [
         ({"epochs": 0}, "epochs is 0"),
-        ({"batch_size": 0}, "batch_size 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
