@@ -10,6 +10,7 @@ from vae.datasets import (
 )
 from vae.store import Store
 
+pytestmark = pytest.mark.slow
 SPLITS = ("train", "val", "test")
 
 

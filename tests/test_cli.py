@@ -157,6 +157,7 @@ def test_an_s3_store_that_is_not_there_is_refused(refused: Callable[..., str], s
         assert f"AWS_ENDPOINT_URL is '{endpoint}', must be http" in line
 
 
+@pytest.mark.slow
 def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """Before anything is trained or served, with the variable that names it."""
     url = "http://127.0.0.1:9/api"

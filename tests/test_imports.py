@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import pytest
+
 CORE = ["densities", "models", "objectives", "batches", "train", "graphed", "bound", "evaluate"]
 CORE += ["figures", "probe", "frechet", "features"]
 SERVICES = ["ray", "prefect", "wandb", "s3fs", "optuna"]
 
 
+@pytest.mark.slow
 def test_the_core_stands_alone() -> None:
     """Importing every module of the core loads torch and none of the services."""
     program = (

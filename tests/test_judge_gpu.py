@@ -9,6 +9,8 @@ import ray
 from vae.cluster import Resources, Workers
 from vae.judge import gathered, one_slot, started
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[None]:

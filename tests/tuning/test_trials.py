@@ -20,6 +20,7 @@ from vae.experiment import Value, load_experiment
 from vae.runs import Run
 from vae.store import open_store
 
+pytestmark = pytest.mark.slow
 EPOCHS = 40  # a driver that kills at the first is well before the last
 
 
