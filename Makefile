@@ -1,20 +1,30 @@
-# Two commands: `make run` shows it working, `make test` makes sure.
+# Two commands: `make run` shows it working, `make test` makes sure; `make check` is its quick part.
 PYTHON ?= python3
 VENV := .venv
 UV := $(VENV)/bin/uv
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
 READY := $(VENV)/.ready
 
-.PHONY: run test setup lock bench
+.PHONY: run test check style types tests setup lock bench
 
 run: setup
 	$(VENV)/bin/vae run
 
-test: setup
+test: style
+	$(MAKE) --no-print-directory --jobs=2 types tests  # types take a core while servers start
+
+check: style types
+	$(VENV)/bin/pytest -m "not slow and not gpu"
+
+style: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+types: setup
+	$(VENV)/bin/mypy
+
+tests: setup
 	$(VENV)/bin/pytest
 
 setup: $(READY)

@@ -15,6 +15,22 @@ hypothesis.settings.register_profile("any machine", deadline=None)  # time fails
 hypothesis.settings.load_profile("any machine")
 
 
+E2E = Path(__file__).parent / "e2e"
+SERVERS = {"s3_server", "prefect_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what asks for a server or is end to end; run files without quick tests first.
+
+    Such a file would otherwise be the last, and the other processes would wait for it.
+    """
+    for item in items:
+        if E2E in item.path.parents or SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+    quick = {item.path for item in items if not item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path in quick)
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """A real S3 server, started by the first test that asks for it."""
@@ -33,7 +49,7 @@ def s3_uri(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
 def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URI of an empty store: a folder, then S3."""
     if request.param == "local":

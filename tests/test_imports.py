@@ -14,6 +14,7 @@ from vae.experiments.settings import ModelConfig
 from vae.models.networks import build_model
 from vae.models.saved_model import save_model
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 CORE = [
     "vae.models",

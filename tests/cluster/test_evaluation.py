@@ -24,9 +24,12 @@ from vae.store.local import LocalStore
 from vae.store.open import open_store
 from vae.store.promises import Store
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning"
+    ),
+]
 SHAPE, CLASSES = (1, 8, 8), 2
 BOUNDS = {"nelbo", "rate", "distortion", "active_units", "nll", "nll_samples", "bits_per_dim"}
 QUALITY = {"probe_accuracy", "frechet_samples", "frechet_reconstructions", "frechet_floor"}

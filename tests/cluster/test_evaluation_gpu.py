@@ -9,6 +9,8 @@ import ray
 from vae.cluster.evaluation import gather, request_slot, start_job
 from vae.cluster.session import Resources, Workers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.cli import app
 from tests.support.command import vae
 from vae.registry.read import list_versions
 from vae.store.open import open_store
@@ -30,9 +31,9 @@ def test_the_pipeline_publishes_a_model_that_can_be_pulled_and_used(tmp_path: Pa
     pulled = vae("pull", "tiny", "--to", "model", "--store", store_uri, cwd=tmp_path)
     assert pulled.returncode == 0, pulled.stderr
     for picture in ("sample", "reconstruct", "interpolate", "latent"):
-        drawn = vae(picture, "model", "--out", f"{picture}.png", cwd=tmp_path)
-        assert drawn.returncode == 0, drawn.stderr
-        assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+        png = tmp_path / f"{picture}.png"
+        app([picture, str(tmp_path / "model"), "--out", str(png)], standalone_mode=False)
+        assert png.read_bytes().startswith(b"\x89PNG")
 
     runs = sorted((tmp_path / "wandb").glob("offline-run-*"))
     assert len(runs) == 2 + 1 + 1, "two trials, the training and the evaluation"

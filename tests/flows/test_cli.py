@@ -1,12 +1,15 @@
 """The command line: what it imports, and what it says to mistakes."""
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from tests.support.versions import publish_version, write_version
 from vae.store.open import open_store
 from vae.store.promises import Store
@@ -30,13 +33,45 @@ def vae(*arguments: str, **environment: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def refused(*arguments: str, **environment: str) -> str:
-    """The one line with which the program refuses, with status 2 and nothing printed before."""
-    status, out, err = vae(*arguments, **environment)
+def one_line(status: int, out: str, err: str) -> str:
+    """The one line with which the program refused, with status 2 and nothing printed before."""
     assert (status, out) == (2, ""), err
     [line] = err.splitlines()
     assert line.startswith("vae: ")
     return line
+
+
+Main = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> Main:
+    """As `vae`, in this process: a refusal needs none of its own, and each takes a second."""
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "VAE_"))]:
+        monkeypatch.delenv(name)
+
+    def call(*arguments: str, **environment: str) -> tuple[int, str, str]:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", ["vae", *arguments])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            main()
+        warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert not warned, "a process without a handler prints it"
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def refused(here: Main) -> Callable[..., str]:
+    """The one line with which the command line refuses."""
+    return lambda *arguments, **environment: one_line(*here(*arguments, **environment))
 
 
 def test_help_lists_every_command() -> None:
@@ -55,6 +90,15 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_installed_program_refuses(s3_uri: str) -> None:
+    """As a process of its own it says no more, and its status is the same."""
+    assert "no-such" in one_line(*vae("run", "--experiment", "no-such"))
+    assert "nobucket" in one_line(*vae("list", "--store", "s3://nobucket/prefix"))
+    status, out, err = vae("run", "--nope")
+    assert (status, out) == (2, "")
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
@@ -76,7 +120,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     ],
 )
 def test_a_run_that_could_not_succeed_never_starts(
-    tmp_path: Path, arguments: list[str], message: str
+    refused: Callable[..., str], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     """Settings, names and numbers are checked first: one line, status 2, an empty store."""
     store = tmp_path / "store"
@@ -86,30 +130,36 @@ def test_a_run_that_could_not_succeed_never_starts(
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="the cluster is asked, not this process")
-def test_more_workers_than_processors_are_refused(tmp_path: Path) -> None:
+def test_more_workers_than_processors_are_refused(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     """A training that could never be scheduled does not wait for ever."""
     count = (os.cpu_count() or 1) + 2
     line = refused("run", "--workers", str(count), "--store", str(tmp_path))
     assert f"workers is {count}" in line
 
 
-def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_is_refused(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     """A file where the folder should be, and an address that is none."""
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in refused("run", "--store", str(tmp_path / "file"))
     assert "s3://bucket/prefix" in refused("run", "--store", "http://host/bucket")
 
 
-def test_an_s3_store_that_is_not_there_is_refused(s3_uri: str) -> None:
+def test_an_s3_store_that_is_not_there_is_refused(refused: Callable[..., str], s3_uri: str) -> None:
     """A bucket that does not exist, and a server that does not answer."""
+    away = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     for command in (["run"], ["list"], ["pull", "mnist", "--to", "model"]):
         assert "nobucket" in refused(*command, "--store", "s3://nobucket/prefix")
-        refused(*command, "--store", s3_uri, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+        refused(*command, "--store", s3_uri, **away)
     for endpoint in ("localhost:8333", "127.0.0.1", "http://", "http://host:99999", "http://[::1"):
         line = refused("list", "--store", s3_uri, AWS_ENDPOINT_URL=endpoint)
         assert f"AWS_ENDPOINT_URL is '{endpoint}', must be http" in line
 
 
+@pytest.mark.slow
 def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """Before anything is trained or served, with the variable that names it."""
     url = "http://127.0.0.1:9/api"
@@ -120,7 +170,7 @@ def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
         assert f"no Prefect server answers at PREFECT_API_URL={url}" in line
 
 
-def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_model_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     """Names that are not published, or could not be."""
     store = ["--store", str(tmp_path / "store")]
     assert "'nope'" in refused("list", "nope", *store)
@@ -130,7 +180,7 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "to").exists()
 
 
-def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     """Pictures are only drawn from a folder that was pulled, and is as it was published."""
     out = tmp_path / "out.png"
     refused("sample", str(tmp_path), "--out", str(out))
@@ -160,7 +210,9 @@ def test_a_full_disk_is_told_from_a_store_that_is_away(store: Store, tmp_path: P
     assert list(here.iterdir()) == []
 
 
-def test_a_tampered_model_is_refused(store: Store, tmp_path: Path) -> None:
+def test_a_tampered_model_is_refused(
+    refused: Callable[..., str], store: Store, tmp_path: Path
+) -> None:
     """A byte that changed after pulling is found before anything is loaded."""
     pulled = tmp_path / "pulled"
     status, _, err = vae("pull", "m@v1", "--to", str(pulled), "--store", store.uri)
@@ -174,8 +226,8 @@ def test_a_tampered_model_is_refused(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["nope"], ["run", "--nope"], ["pull", "mnist"], ["sample", ".", "--n", "0"]]
 )
-def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+def test_wrong_usage_is_status_2(here: Main, arguments: list[str]) -> None:
     """Unknown commands and options, missing and impossible ones: no traceback."""
-    status, out, err = vae(*arguments)
+    status, out, err = here(*arguments)
     assert (status, out) == (2, "")
     assert "Traceback" not in err

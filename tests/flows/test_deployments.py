@@ -1,8 +1,5 @@
 """prefect.yaml, and what `vae serve` makes of it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +7,10 @@ import pytest
 import yaml
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 
-from flows.deployments import to_runner_deployments
+from flows.deployments import serve_deployments, to_runner_deployments
 from vae.cluster.session import Workers
 from vae.errors import UserError
 from vae.experiments.loading import load_experiment
@@ -165,18 +163,12 @@ def test_a_deployment_that_could_not_run_is_refused(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_serving_needs_a_lasting_server(tmp_path: Path) -> None:
-    """Without PREFECT_API_URL `vae serve` says in one line what to start and what to set."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("vae"), "serve", "--file", FILE],
-        env=env | {"PREFECT_HOME": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
+def test_serving_needs_a_lasting_server(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without PREFECT_API_URL it says in one line what to start and what to set."""
+    unset = temporary_settings(restore_defaults={PREFECT_API_URL})
+    with unset, pytest.raises(UserError) as error:
+        serve_deployments(FILE)
+    [line] = str(error.value).splitlines()
     assert "prefect server start" in line
     assert "PREFECT_API_URL=" in line
+    assert capfd.readouterr() == ("", "")

@@ -22,6 +22,7 @@ from tests.support.wandb_runs import (
 from vae.tracking.background import Background
 from vae.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
 CLOSED_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens
 KEY = "0123456789" * 4
 

@@ -22,6 +22,7 @@ from tests.support.wandb_runs import (
 from vae.errors import UserError
 from vae.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
 SHA256 = "5a" * 32
 PLACES = {"s3": "s3://bucket/models/mnist/1", "file": "file:///store/models/mnist/1"}
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
 SIZE_MB, TENSORS = 4, 20
 FREE_TENSORS = f"""
 import sys

@@ -107,6 +107,7 @@ def test_divergence_is_found_at_the_end_of_the_epoch(bad: int, device: str) -> N
     torch.testing.assert_close(weights(state.model), before)
 
 
+@pytest.mark.gpu
 @needs_cuda
 def test_garbage_does_not_break_a_capture() -> None:
     """A former graph that only the collector can free, as late as it likes, is freed before."""

@@ -22,6 +22,7 @@ from vae.runs.run import Run
 from vae.runs.trials import choose_best
 from vae.store.open import open_store
 
+pytestmark = pytest.mark.slow
 EPOCHS = 40  # a driver that kills at the first is well before the last
 
 
