@@ -54,7 +54,11 @@ def begin(
         typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Take an image dataset to a published, verified VAE."""
+    """Take an image dataset to a published, verified VAE.
+
+    The command of a stage (data, search, train, evaluate, publish) first runs those before it, as
+    far as the store does not have their results.
+    """
 
 
 def add_stage_command(name: str, until: str, does: str) -> None:
@@ -76,7 +80,7 @@ def add_stage_command(name: str, until: str, does: str) -> None:
 
 add_stage_command("run", NAMES[-1], "Take a dataset to a published model: all stages.")
 for _stage in STAGES:
-    add_stage_command(_stage.name, _stage.name, f"{_stage.does} First, all that comes before.")
+    add_stage_command(_stage.name, _stage.name, _stage.does)
 
 
 @app.command()
@@ -94,7 +98,8 @@ def settings(
     values = read_values(load_experiment(experiment)) if experiment else {}
     for row in list_settings():
         value = values.get(row.name, row.default)
-        default = f"    (default {row.default or 'none'})" if value != row.default else ""
+        changed = row.default and value != row.default
+        default = f"    (default {row.default})" if changed else ""
         typer.secho(f"{row.name} = {value}{default}", bold=True)
         typer.echo(f"    {row.meaning}\n    {row.allowed}")
 

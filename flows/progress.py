@@ -105,7 +105,7 @@ class FitProgress:
 
     def __init__(self, session: Session) -> None:
         self.session, self.epochs = session, session.run.experiment.train.epochs
-        self.line_at = time.time()
+        self.line_at: float | None = None  # when the last line was, or the first step is told of
 
     def __call__(self, event: Event) -> None:
         if "row" in event:
@@ -118,8 +118,10 @@ class FitProgress:
     def tell_step(self, event: Event) -> None:
         """How far the epoch is: the view at once, a line now and then."""
         self.session.view.on_fit_step(event["epoch"], event["step"], event["steps"])
-        if time.time() - self.line_at > LINE_S:
-            self.line_at = time.time()
+        now = time.time()
+        self.line_at = now if self.line_at is None else self.line_at
+        if now - self.line_at > LINE_S:
+            self.line_at = now
             log.info("train    epoch %(epoch)d  step %(step)d of %(steps)d", event)
 
     def tell_epoch(self, row: dict[str, float], losses: list[float]) -> None:

@@ -19,6 +19,7 @@ from vae.tracking.run import TrackedRun
 from vae.tracking.tracker import Tracker
 
 log = logging.getLogger("vae.pipeline")
+Work = tuple[Result, list[Span]]  # what a stage records, and when it was computing
 
 
 class Command(NamedTuple):
@@ -49,7 +50,7 @@ class Session:
         """What the Ray cluster has; waits until there is one."""
         return self.cluster.result()
 
-    def run_once(self, stage: str, work: Callable[[], tuple[Result, list[Span]]]) -> Result:
+    def run_once(self, stage: str, work: Callable[[], Work]) -> Result:
         """A stage's result: the one in the store, or that of doing the work now."""
         found = self.run.read_result(stage)
         if found is not None:

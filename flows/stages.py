@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vae.errors import UserError, suggest
 
 if TYPE_CHECKING:
-    from flows.session import Session
-    from vae.runs.run import Result
-    from vae.runs.timing import Span
-
-    Work = tuple[Result, list[Span]]  # what is recorded, and when it was computing
+    from flows.session import Session, Work
 
 HOUR_S = 3600.0
 

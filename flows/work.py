@@ -5,8 +5,8 @@ import logging
 import torch
 
 from flows.progress import FitProgress, TrialProgress, format_overrides, tell_evaluation
-from flows.session import Session
-from flows.stages import NAMES, Work
+from flows.session import Session, Work
+from flows.stages import NAMES
 from tuning.search import search
 from vae.cluster.evaluation import bound_validation, judge
 from vae.cluster.launch import run_fit
