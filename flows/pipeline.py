@@ -19,14 +19,14 @@ from vae.runs.run import open_run
 from vae.store.open import open_store
 
 log = logging.getLogger("vae.pipeline")
-Settings = dict[str, Any]  # by dotted name; a table as well, such as search.space
+GivenOverrides = dict[str, Any]  # by dotted name; a table as well, such as search.space
 StageName = Annotated[str, Field(json_schema_extra={"enum": NAMES})]  # a list to pick from
 
 
 @flow(name="pipeline", flow_run_name="{experiment}-{until}", persist_result=False)
 def pipeline(
     experiment: str | None = "mnist",
-    overrides: Settings | None = None,
+    overrides: GivenOverrides | None = None,
     store: str | None = None,
     run_id: str | None = None,
     workers: str = "auto",
@@ -48,7 +48,7 @@ def pipeline(
 def run_stages(
     until: str,
     experiment: str | None,
-    overrides: Settings | None,
+    overrides: GivenOverrides | None,
     store: str | None,
     run_id: str | None,
     workers: str,

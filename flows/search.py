@@ -7,14 +7,14 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.pipeline import Settings, run_stages
+from flows.pipeline import GivenOverrides, run_stages
 from vae.runs.trials import Trial, sort_trials
 
 
 @flow(name="search", flow_run_name="{experiment}", persist_result=False)
 def search(
     experiment: str = "mnist",
-    overrides: Settings | None = None,
+    overrides: GivenOverrides | None = None,
     store: str | None = None,
     run_id: str | None = None,
 ) -> dict[str, Any]:

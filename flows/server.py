@@ -1,9 +1,13 @@
-"""The Prefect server of a command that was given none, which lives exactly as long as the command.
+"""The Prefect server of a command that was given none: it lives exactly as long as the command.
 
-Prefect would start one among the command's own processes and end it at exit. Ctrl-C in a terminal
-would then end it first, and the flow would wait in vain to say that it was interrupted; and after
-a SIGKILL of the command it would stay for ever. And the command would wait for it from the first
-call on, having imported all of it, while this one starts beside the command's own imports.
+Prefect can start such a server itself, but not so that a command ends well:
+
+- Ctrl-C in a terminal reaches Prefect's server too. It would end before the flow has told it that
+  the run was interrupted. This one has a session of its own, out of the terminal's reach.
+- After a SIGKILL of the command Prefect's server would run for ever. This one ends with its
+  standard input, which the command holds.
+- Prefect starts its server at the first call, and the command waits. This one starts while the
+  command imports the rest.
 """
 
 import atexit

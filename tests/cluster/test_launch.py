@@ -53,7 +53,7 @@ MENDABLE, LOST = UserError("train.npy is damaged"), RuntimeError("connection clo
     ],
 )
 def test_what_failed_first(error: TrainingFailedError, told: str) -> None:
-    """What the user can mend, which fails the other ranks as well; else the lowest rank's error."""
+    """What the user can fix, which fails the other ranks as well; else the lowest rank's error."""
     if isinstance(error, WorkerGroupError):  # as a worker's exception comes to the driver
         failures = error.worker_failures.items()
         error.worker_failures = {k: UserExceptionWithTraceback(v, "Traceback") for k, v in failures}

@@ -22,7 +22,7 @@ def slow() -> None:
 
 
 def wrong() -> None:
-    """Fail for what only the user can mend."""
+    """Fail for what only the user can fix."""
     ATTEMPTS.append("wrong")
     raise UserError("no such dataset")
 

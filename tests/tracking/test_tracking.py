@@ -156,7 +156,7 @@ def test_disabled_writes_nothing_and_warns_of_nothing(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_an_unknown_mode_is_the_users_to_mend(
+def test_an_unknown_mode_is_the_users_to_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A misspelt WANDB_MODE is refused before anything starts, with the closest mode."""

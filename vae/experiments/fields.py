@@ -22,6 +22,7 @@ class Rule:
     below: float | None = None
     allowed: str = ""  # in words, where the type and the limits do not say it
 
+    @property
     def limits(self) -> str:
         """The limits in words, e.g. 'at least 0, below 1'; empty if there are none."""
         if self.at_least is not None and self.at_most is not None:
@@ -34,7 +35,7 @@ class Rule:
         }
         return ", ".join(f"{word} {limit}" for word, limit in named.items() if limit is not None)
 
-    def holds(self, value: float) -> bool:
+    def allows(self, value: float) -> bool:
         """Whether a number is finite and within the limits."""
         return (
             math.isfinite(value)
@@ -78,11 +79,11 @@ def check_limits(name: str, value: Any, rule: Rule) -> None:
     """Raise ValueError unless a number, or every number of a list, is within the limits."""
     several = isinstance(value, tuple)
     numbers = [one for one in (value if several else (value,)) if isinstance(one, int | float)]
-    broken = [one for one in numbers if not rule.holds(one)]
+    broken = [one for one in numbers if not rule.allows(one)]
     if broken:
         shown, must = (list(value), "each must be") if several else (value, "must be")
         finite = [] if math.isfinite(broken[0]) else ["finite"]
-        wanted = " and ".join([*filter(None, [rule.limits()]), *finite])
+        wanted = " and ".join([*filter(None, [rule.limits]), *finite])
         raise ValueError(f"{name} is {shown}, {must} {wanted}")
 
 
@@ -91,11 +92,12 @@ def describe_allowed(hint: Any, rule: Rule) -> str:
     if rule.allowed:
         return rule.allowed
     if get_origin(hint) is Literal:
-        return " or ".join(get_args(hint))
+        *others, last = get_args(hint)
+        return f"{', '.join(others)} or {last}"
     if get_origin(hint) is tuple:
         kind = f"list of {TYPES[get_args(hint)[0]]}s"
-        return f"{kind}, each {rule.limits()}" if rule.limits() else kind
-    return ", ".join(filter(None, (TYPES[hint], rule.limits())))
+        return f"{kind}, each {rule.limits}" if rule.limits else kind
+    return ", ".join(filter(None, (TYPES[hint], rule.limits)))
 
 
 def show_value(value: Any) -> str:

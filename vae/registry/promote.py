@@ -49,7 +49,13 @@ def _beats(candidate: Best, best: Best, name: str) -> bool:
             log.warning(
                 "%s %s is not promoted: its %s is %s, that of the best (%s) is %s; delete %s to "
                 "begin anew with the next version",
-                *(name, candidate.version, field, ours, best.version, theirs, locate_best(name)),
+                name,
+                candidate.version,
+                field,
+                ours,
+                best.version,
+                theirs,
+                locate_best(name),
             )
             return False
     return candidate.value < best.value

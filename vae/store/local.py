@@ -81,7 +81,7 @@ class LocalStore:
         _sync_folder(path.parent)
 
     def download(self, key: str, destination: Path) -> None:
-        with self._open(key) as file, temporary_beside(destination) as temporary:
+        with self._open(key) as file, reserve_in_folder(destination) as temporary:
             _copy_synced(file, temporary)
             os.replace(temporary, destination)
 
@@ -96,7 +96,7 @@ class LocalStore:
     def check_writable(self) -> None:
         probe = self.root / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
-            with temporary_beside(probe) as temporary:
+            with reserve_in_folder(probe) as temporary:
                 _write_synced(temporary, b"probe")
                 os.link(temporary, probe)
             probe.unlink()
@@ -125,9 +125,9 @@ class LocalStore:
 
     @contextmanager
     def _write_beside(self, path: Path) -> Iterator[Path]:
-        """`temporary_beside` an object; no room for it is for the user to fix."""
+        """`reserve_in_folder` an object; no room for it is for the user to fix."""
         try:
-            with temporary_beside(path) as temporary:
+            with reserve_in_folder(path) as temporary:
                 yield temporary
         except OSError as error:
             if error.errno not in NO_ROOM:
@@ -156,7 +156,7 @@ class LocalStore:
 
 
 @contextmanager
-def temporary_beside(path: Path) -> Iterator[Path]:
+def reserve_in_folder(path: Path) -> Iterator[Path]:
     """Give an unused path in `path`'s folder, made if need be; what is left there is removed."""
     _make_folder(path.parent)
     with reserve_beside(path) as temporary:

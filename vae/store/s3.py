@@ -30,7 +30,7 @@ from s3fs.core import S3_RETRYABLE_ERRORS
 
 from vae.errors import UserError
 from vae.files import TEMPORARY
-from vae.store.local import temporary_beside
+from vae.store.local import reserve_in_folder
 from vae.store.promises import Conflict, check_key
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
@@ -102,7 +102,7 @@ class S3Store:
             raise Conflict(f"{self.uri}/{key} changed since it was read")
 
     def download(self, key: str, destination: Path) -> None:
-        with temporary_beside(destination) as temporary:
+        with reserve_in_folder(destination) as temporary:
             with temporary.open("xb") as file:
                 self._get(key, file)
             os.replace(temporary, destination)
