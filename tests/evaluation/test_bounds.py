@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.small_models import PIXELS, SHAPE, images_of, model_of, without_latents
+from tests.support.images import draw_images
+from tests.support.small_models import PIXELS, SHAPE, model_of, without_latents
 from vae.evaluation.bounds import CHUNK_IMAGES, Sums, count_chunks, sum_elbo, sum_likelihood
 from vae.experiments.settings import EvaluationConfig
 
@@ -14,7 +15,7 @@ from vae.experiments.settings import EvaluationConfig
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_any_sharding_gives_the_same_sums(world: int) -> None:
     """Chunks on any rank, in any number, add up to the evaluation of one process."""
-    model, images = model_of(), images_of(2 * CHUNK_IMAGES + 7)
+    model, images = model_of(), draw_images(2 * CHUNK_IMAGES + 7, SHAPE, levels=2)
     config, n = EvaluationConfig(samples=3), count_chunks(len(images))
     assert n == 3
     alone = sum_likelihood(model, images, range(n), config)
@@ -27,7 +28,7 @@ def test_any_sharding_gives_the_same_sums(world: int) -> None:
 
 def test_likelihood_extends_the_elbo() -> None:
     """Judging the test split draws the same ELBO as validation does under the same seed."""
-    model, images = model_of(), images_of(30)
+    model, images = model_of(), draw_images(30, SHAPE, levels=2)
     config = EvaluationConfig(samples=100, seed=5)
     elbo = sum_elbo(model, images, [0], seed=5).average_elbo()
     metrics = sum_likelihood(model, images, [0], config).average(config, PIXELS)

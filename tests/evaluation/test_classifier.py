@@ -25,7 +25,7 @@ SHAPE, CLASSES = (1, 8, 8), 3
 DATASET = "ab" * 32
 
 
-def images_of(n: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw_bars(n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Noise with one bright bar, whose place is the class: uint8 images and their labels."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(100, (n, *SHAPE), dtype=torch.uint8, generator=generator)
@@ -37,7 +37,7 @@ def images_of(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def trained() -> Classifier:
-    return train_classifier(*images_of(200, seed=0), SHAPE, CLASSES)
+    return train_classifier(*draw_bars(200, seed=0), SHAPE, CLASSES)
 
 
 @cache
@@ -47,7 +47,7 @@ def kept() -> bytes:
 
 def test_learns_what_can_be_seen() -> None:
     """Images that were not trained on get their label, from features of the promised size."""
-    images, labels_N = images_of(90, seed=1)
+    images, labels_N = draw_bars(90, seed=1)
     assert measure_accuracy(trained(), images, labels_N) == 1
     assert measure_accuracy(trained(), images, (labels_N + 1) % CLASSES) == 0
     assert extract_features(trained(), images).shape == (90, FEATURES)
@@ -60,7 +60,7 @@ def test_training_is_a_function_of_the_images() -> None:
     other = 3 - min(threads, 2)
     torch.set_num_threads(other)
     try:
-        again = train_classifier(*images_of(200, seed=0), SHAPE, CLASSES)
+        again = train_classifier(*draw_bars(200, seed=0), SHAPE, CLASSES)
         assert torch.get_num_threads() == other
     finally:
         torch.set_num_threads(threads)
@@ -70,7 +70,7 @@ def test_training_is_a_function_of_the_images() -> None:
 
 def test_bytes_and_probabilities_are_the_same_image() -> None:
     """A byte is a grey level: divided by 255 it has the same features."""
-    images, _ = images_of(20, seed=1)
+    images, _ = draw_bars(20, seed=1)
     torch.testing.assert_close(
         extract_features(trained(), images), extract_features(trained(), images / 255)
     )
@@ -79,9 +79,9 @@ def test_bytes_and_probabilities_are_the_same_image() -> None:
 def test_distance_of_features_tells_images_apart() -> None:
     """Other images of the same kind are at the noise floor, darker ones are far above it."""
     reference, others = (
-        estimate_gaussian(extract_features(trained(), images_of(90, seed)[0])) for seed in (1, 2)
+        estimate_gaussian(extract_features(trained(), draw_bars(90, seed)[0])) for seed in (1, 2)
     )
-    darker = estimate_gaussian(extract_features(trained(), images_of(90, seed=2)[0] // 2))
+    darker = estimate_gaussian(extract_features(trained(), draw_bars(90, seed=2)[0] // 2))
     floor = frechet_distance(others, reference)
     assert 0 < 20 * floor < frechet_distance(darker, reference)
 

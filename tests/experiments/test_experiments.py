@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vae.errors import UserError
+from tests.support.refusals import catch_refusal
 from vae.experiments.loading import list_shipped, load_experiment, parse_experiment, read_toml
 from vae.experiments.settings import Overrides, Range
 
@@ -16,17 +16,9 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = pytest.mark.parametrize("name", list(list_shipped()))
 
 
-def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    return message
-
-
 def refused(settings: dict[str, Any]) -> str:
     """The one line in which tiny with these settings on top is refused."""
-    with pytest.raises(UserError) as error:
-        parse_experiment(read_toml("tiny") | settings)
-    return one_line(error)
+    return catch_refusal(parse_experiment, read_toml("tiny") | settings)
 
 
 def test_the_manual_names_what_ships() -> None:
@@ -157,10 +149,9 @@ def test_mistakes_in_a_search_space(setting: str, values: object, message: str) 
 )
 def test_unknown_experiments(name: str, message: str) -> None:
     """A name that is neither shipped nor a file lists those that are."""
-    with pytest.raises(UserError) as error:
-        load_experiment(name)
-    assert message in one_line(error)
-    assert "mnist-conv" in one_line(error)
+    told = catch_refusal(load_experiment, name)
+    assert message in told
+    assert "mnist-conv" in told
 
 
 @pytest.mark.parametrize("text", [b"epochs = ", b"[train", b"a = 1\na = 2", b"\xff"])
@@ -168,9 +159,8 @@ def test_no_toml(text: bytes, tmp_path: Path) -> None:
     """A file that is no TOML is refused by name."""
     path = tmp_path / "bad.toml"
     path.write_bytes(text)
-    with pytest.raises(UserError) as error:
-        load_experiment(str(path))
-    assert f"{path} is not valid TOML" in one_line(error)
+    told = catch_refusal(load_experiment, str(path))
+    assert f"{path} is not valid TOML" in told
 
 
 def test_ends_of_a_range() -> None:

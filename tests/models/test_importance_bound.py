@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.support.images import draw_images
 from tests.support.small_models import (
     PIXELS,
     SHAPE,
     colour_model,
-    images_of,
     model_of,
     without_latents,
 )
@@ -48,7 +48,7 @@ def by_quadrature(model: VAE, x_BCHW: Tensor) -> Tensor:
 @pytest.mark.parametrize(("samples", "block"), [(1, 1), (7, 2048), (40, 64), (100, 1)])
 def test_bound_without_latents_is_exact(samples: int, block: int) -> None:
     """Where z says nothing the bound is log p(x) for any K, in blocks of any size."""
-    model, x_BCHW = without_latents(), images_of(10).double()
+    model, x_BCHW = without_latents(), draw_images(10, SHAPE, levels=2).double()
     known_B = x_BCHW.flatten(1).sum(1) * math.log(0.3) + (1 - x_BCHW).flatten(1).sum(1) * math.log(
         0.7
     )
@@ -58,7 +58,7 @@ def test_bound_without_latents_is_exact(samples: int, block: int) -> None:
 
 def test_bound_meets_the_integral() -> None:
     """With one latent the bound for many samples is log p(x) by quadrature; for one it is below."""
-    model, x_BCHW = model_of(latent_dim=1), images_of(4).double()
+    model, x_BCHW = model_of(latent_dim=1), draw_images(4, SHAPE, levels=2).double()
     exact_B = by_quadrature(model, x_BCHW)
     many_B = bound(model, x_BCHW, samples=20_000)
     assert (many_B - exact_B).abs().max() < 0.02
@@ -68,7 +68,7 @@ def test_bound_meets_the_integral() -> None:
 
 def test_bound_gets_tighter() -> None:
     """Over many images more samples raise the bound, up to log p(x)."""
-    model, x_BCHW = model_of(latent_dim=1), images_of(40).double()
+    model, x_BCHW = model_of(latent_dim=1), draw_images(40, SHAPE, levels=2).double()
     means = [bound(model, x_BCHW, k).mean().item() for k in (1, 10, 2000)]
     assert means == sorted(means)
     assert means[-1] == pytest.approx(by_quadrature(model, x_BCHW).mean().item(), abs=0.02)
@@ -77,7 +77,7 @@ def test_bound_gets_tighter() -> None:
 @torch.no_grad()
 def test_one_sample_is_the_elbo_on_average() -> None:
     """With K = 1 the bound's mean over noise is the ELBO: integrated over q, with the exact KL."""
-    model, x_BCHW = model_of(latent_dim=1), images_of(1).double()
+    model, x_BCHW = model_of(latent_dim=1), draw_images(1, SHAPE, levels=2).double()
     mu_BD, logvar_BD = model.encode(x_BCHW)
     eps_N11 = torch.linspace(-8, 8, 2_001, dtype=torch.float64)[:, None, None]
     logits = model.decode(model.reparameterize(mu_BD, logvar_BD, eps_N11)[:, 0])[:, None]

@@ -23,7 +23,7 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def images_of(n: int, shape: tuple[int, int, int]) -> Tensor:
+def draw_floats(n: int, shape: tuple[int, int, int]) -> Tensor:
     return torch.rand((n, *shape), generator=torch.Generator().manual_seed(1))
 
 
@@ -33,10 +33,10 @@ def test_shapes(config: ModelConfig, shape: tuple[int, int, int]) -> None:
     """Both networks take both image shapes, and no images at all, and give them back."""
     model, latents = build_model(config, shape), config.latent_dim
     for n in (3, 0):
-        mu_BD, logvar_BD = model.encode(images_of(n, shape))
+        mu_BD, logvar_BD = model.encode(draw_floats(n, shape))
         assert mu_BD.shape == logvar_BD.shape == (n, latents)
         assert model.decode(mu_BD).shape == (n, *shape)
-        densities = model(images_of(n, shape), noise(4, n, latents, dtype=torch.float32))
+        densities = model(draw_floats(n, shape), noise(4, n, latents, dtype=torch.float32))
         of_samples = (densities.px_KB, densities.pz_KB, densities.qz_KB)
         assert [density.shape for density in of_samples] == [(4, n)] * 3
         assert densities.kl_B.shape == (n,)
@@ -46,7 +46,7 @@ def test_shapes(config: ModelConfig, shape: tuple[int, int, int]) -> None:
 @SHAPES
 def test_pictures(config: ModelConfig, shape: tuple[int, int, int]) -> None:
     """Samples follow their generator; a path in latent space ends at the reconstructions."""
-    model, pair = build_model(config, shape), images_of(2, shape)
+    model, pair = build_model(config, shape), draw_floats(2, shape)
     first, again = (model.sample(3, torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(first, again)
     assert first.shape == (3, *shape)
@@ -59,7 +59,7 @@ def test_pictures(config: ModelConfig, shape: tuple[int, int, int]) -> None:
 def test_densities() -> None:
     """The four densities are those of the Bernoulli pixels, the prior and the posterior."""
     model = build_model(DENSE, MNIST).double()
-    x_BCHW, eps_KBD = images_of(3, MNIST).round().double(), noise(2, 3, 5)
+    x_BCHW, eps_KBD = draw_floats(3, MNIST).round().double(), noise(2, 3, 5)
     mu_BD, logvar_BD = model.encode(x_BCHW)
     posterior, prior = Normal(mu_BD, (logvar_BD / 2).exp()), Normal(0 * mu_BD, 1.0)
     z_KBD = mu_BD + posterior.stddev * eps_KBD
@@ -123,7 +123,7 @@ def test_a_folded_convolution(channels: tuple[int, int]) -> None:
 @SHAPES
 def test_output_starts_at_the_mean(shape: tuple[int, int, int]) -> None:
     """At z = 0 an untrained dense model shows the mean image, a convolutional one its colours."""
-    mean_CHW = images_of(1, shape)[0] * 0.9 + 0.05
+    mean_CHW = draw_floats(1, shape)[0] * 0.9 + 0.05
     colours = mean_CHW.mean((1, 2), keepdim=True).expand(shape)
     for config, expected in ((DENSE, mean_CHW), (CONV, colours)):
         model = build_model(config, shape, mean_CHW)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vae.errors import UserError
+from tests.support.refusals import catch_refusal
 from vae.experiments.settings import ModelConfig
 from vae.models.networks import build_model
 from vae.models.saved_model import load_model, save_model
@@ -38,22 +38,13 @@ def test_a_model_comes_back(config: ModelConfig, dtype: torch.dtype, tmp_path: P
         assert torch.equal(weight, weights[name])
 
 
-def refused(directory: Path) -> str:
-    """The one line in which loading the directory is refused."""
-    with pytest.raises(UserError) as raised:
-        load_model(directory)
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
-
-
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_missing_file(name: str, tmp_path: Path) -> None:
     """A directory without one of the two files holds no model, and the file is named."""
     save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
     (tmp_path / name).unlink()
-    assert f"{name} is missing" in refused(tmp_path)
-    assert "holds no model" in refused(tmp_path / "none")
+    assert f"{name} is missing" in catch_refusal(load_model, tmp_path)
+    assert "holds no model" in catch_refusal(load_model, tmp_path / "none")
 
 
 class Trap:
@@ -70,7 +61,7 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     """Weights that are a pickle are refused, and nothing in them runs."""
     save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
     (tmp_path / "model.safetensors").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    assert "does not hold this model's weights" in refused(tmp_path)
+    assert "does not hold this model's weights" in catch_refusal(load_model, tmp_path)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -86,10 +77,10 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     ]
     for weights in others:
         save_file(weights, path)
-        assert "does not hold this model's weights" in refused(tmp_path)
+        assert "does not hold this model's weights" in catch_refusal(load_model, tmp_path)
     for data in (whole[:-1], whole[:20], b""):
         path.write_bytes(data)
-        assert "does not hold this model's weights" in refused(tmp_path)
+        assert "does not hold this model's weights" in catch_refusal(load_model, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +101,6 @@ def test_a_configuration_of_nothing(change: dict[str, Any], tmp_path: Path) -> N
     save_model(build_model(CONFIGS[0], SHAPE), tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    assert "config.json describes no model" in refused(tmp_path)
+    assert "config.json describes no model" in catch_refusal(load_model, tmp_path)
     path.write_bytes(b"\xff{")
-    assert "config.json describes no model" in refused(tmp_path)
+    assert "config.json describes no model" in catch_refusal(load_model, tmp_path)

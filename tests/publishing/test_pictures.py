@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.support.images import draw_images
 from vae.experiments.settings import ModelConfig
 from vae.models.networks import VAE, build_model
 from vae.publishing import pictures
@@ -22,9 +23,8 @@ def model_of(shape: tuple[int, int, int] = MNIST, latent_dim: int = 2) -> VAE:
     return build_model(ModelConfig(latent_dim=latent_dim, hidden=(16,)), shape)
 
 
-def images_of(n: int, shape: tuple[int, int, int] = MNIST) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(256, (n, *shape), dtype=torch.uint8, generator=generator)
+def noise(n: int, shape: tuple[int, int, int] = MNIST) -> Tensor:
+    return draw_images(n, shape, seed=1)
 
 
 def pixels(png: bytes) -> NDArray[np.uint8]:
@@ -65,7 +65,7 @@ def test_samples_are_the_models_own() -> None:
 @pytest.mark.parametrize("shape", [MNIST, CIFAR])
 def test_reconstructions_stand_below_their_originals(shape: tuple[int, int, int]) -> None:
     """Each tile is the original, a line, and the decoding of its posterior mean."""
-    model, images = model_of(shape), images_of(3, shape)
+    model, images = model_of(shape), noise(3, shape)
     png = pictures.draw_reconstructions(model, images, rows=2, columns=2)
     side = 3 * shape[1]
     both = tile(png, 1, 0, 2 * side + 1, side)
@@ -77,15 +77,15 @@ def test_reconstructions_stand_below_their_originals(shape: tuple[int, int, int]
 def test_reconstructions_of_fewer_images_than_asked() -> None:
     """Five images in rows of four leave three places empty; more than asked are left out."""
     height, width = 2 * 84 + 1, 84
-    few = pixels(pictures.draw_reconstructions(model_of(), images_of(5), rows=3, columns=4))
-    many = pixels(pictures.draw_reconstructions(model_of(), images_of(9), rows=1, columns=4))
+    few = pixels(pictures.draw_reconstructions(model_of(), noise(5), rows=3, columns=4))
+    many = pixels(pictures.draw_reconstructions(model_of(), noise(9), rows=1, columns=4))
     assert few.shape == (2 * height + 3 * GAP, 4 * width + 5 * GAP, 3)
     assert many.shape == (height + 2 * GAP, 4 * width + 5 * GAP, 3)
 
 
 def test_interpolation_ends_in_real_images_of_different_labels() -> None:
     """A row is a real image, the steps, and a real image of another label; none is used twice."""
-    labels, images = torch.tensor([3, 3, 5, 3, 5, 5]), images_of(6)
+    labels, images = torch.tensor([3, 3, 5, 3, 5, 5]), noise(6)
     png = pictures.draw_interpolation(model_of(), images, labels, steps=4)
     for row, (i, j) in enumerate([(0, 2), (1, 4), (3, 5)]):
         assert (tile(png, row, 0, 84, 84) == enlarged(images[i], 3)).all()
@@ -95,7 +95,7 @@ def test_interpolation_ends_in_real_images_of_different_labels() -> None:
 
 def test_interpolation_within_the_only_label_there_is() -> None:
     """Unlabelled images, all of one label, are paired in order."""
-    images = images_of(4)
+    images = noise(4)
     png = pictures.draw_interpolation(model_of(), images, torch.zeros(4, dtype=torch.int64), rows=1)
     assert (tile(png, 0, 11, 84, 84) == enlarged(images[1], 3)).all()
 
@@ -103,14 +103,14 @@ def test_interpolation_within_the_only_label_there_is() -> None:
 def test_interpolation_needs_two_images() -> None:
     """One image has nothing to go to."""
     with pytest.raises(ValueError, match="at least 2"):
-        pictures.draw_interpolation(model_of(), images_of(1), torch.zeros(1, dtype=torch.int64))
+        pictures.draw_interpolation(model_of(), noise(1), torch.zeros(1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 20])
 @pytest.mark.parametrize("n", [1, 40])
 def test_latent_map_of_any_latent_size(latent_dim: int, n: int) -> None:
     """One latent, two and many are drawn, of one image and of several, the same every time."""
-    model, images, labels = model_of(latent_dim=latent_dim), images_of(n), torch.arange(n) % 3
+    model, images, labels = model_of(latent_dim=latent_dim), noise(n), torch.arange(n) % 3
     png = pictures.draw_latents(model, images, labels)
     assert pixels(png).shape == (840, 960, 3)
     assert png == pictures.draw_latents(model, images, labels)
@@ -137,14 +137,14 @@ def test_two_latents_are_drawn_as_they_are() -> None:
 
 def test_many_labels_are_told_apart() -> None:
     """Eleven labels, one more than there are colours, give a picture unlike that of ten."""
-    model, images = model_of(), images_of(22)
+    model, images = model_of(), noise(22)
     eleven = pictures.draw_latents(model, images, torch.arange(22) % 11)
     assert eleven != pictures.draw_latents(model, images, torch.arange(22) % 10)
 
 
 def test_same_seed_same_bytes() -> None:
     """Grids repeat to the byte, and another seed draws other samples."""
-    model, images, labels = model_of(), images_of(6), torch.arange(6)
+    model, images, labels = model_of(), noise(6), torch.arange(6)
     assert pictures.draw_samples(model, 9, 1) == pictures.draw_samples(model, 9, 1)
     assert pictures.draw_samples(model, 9, 1) != pictures.draw_samples(model, 9, 2)
     first, second = (pictures.draw_reconstructions(model, images) for _ in range(2))
@@ -158,7 +158,7 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
     pictures.draw_samples(model_of(), n=1)
-    pictures.draw_latents(model_of(), images_of(3), torch.arange(3))
+    pictures.draw_latents(model_of(), noise(3), torch.arange(3))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -167,7 +167,7 @@ def test_metadata_names_no_software() -> None:
     model = model_of()
     chunks = (
         pictures.draw_samples(model, 1),
-        pictures.draw_latents(model, images_of(2), torch.arange(2)),
+        pictures.draw_latents(model, noise(2), torch.arange(2)),
     )
     for png in chunks:
         assert b"tEXt" not in png

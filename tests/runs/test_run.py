@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.errors import UserError
+from tests.support.refusals import catch_refusal
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Experiment
 from vae.files import PLAIN_NAME
@@ -26,15 +26,6 @@ def folder(tmp_path: Path) -> Store:
 
 def tiny(**changes: Any) -> Experiment:
     return load_experiment("tiny", {name.replace("__", "."): v for name, v in changes.items()})
-
-
-def refused(store: Store, run_id: str, experiment: Experiment | None = None) -> str:
-    """The one line in which the run is refused."""
-    with pytest.raises(UserError) as raised:
-        open_run(store, run_id, experiment)
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
 
 
 def test_a_run_is_continued_by_its_id(folder: Store) -> None:
@@ -54,7 +45,7 @@ def test_a_run_of_another_version_is_refused(folder: Store) -> None:
     del content["experiment"]["train"]["ema_decay"]
     folder.put("runs/a/experiment.json", json.dumps(content).encode())
     for given_experiment in (None, tiny()):
-        message = refused(folder, "a", given_experiment)
+        message = catch_refusal(open_run, folder, "a", given_experiment)
         assert message.startswith("run 'a' was begun by another version of this package")
 
 
@@ -70,7 +61,7 @@ def test_a_run_of_another_version_is_refused(folder: Store) -> None:
 def test_other_settings_are_refused(folder: Store, changes: dict[str, Any], named: str) -> None:
     """An id with other settings is refused, naming the setting, and the run stays as it began."""
     began = open_run(folder, "a", tiny())
-    assert f"run 'a' began with {named}" in refused(folder, "a", tiny(**changes))
+    assert f"run 'a' began with {named}" in catch_refusal(open_run, folder, "a", tiny(**changes))
     assert open_run(folder, "a") == began
 
 
@@ -80,7 +71,7 @@ IMPOSSIBLE = ["", ".", "..", "a/b", "a b", "-a", "é", "a\n", "a" * 85, "a\0"]
 @pytest.mark.parametrize("run_id", IMPOSSIBLE)
 def test_ids_that_can_not_be(folder: Store, run_id: str) -> None:
     """An id that is no plain name is refused before anything is written."""
-    assert "must be letters, digits" in refused(folder, run_id, tiny())
+    assert "must be letters, digits" in catch_refusal(open_run, folder, run_id, tiny())
     assert folder.list() == []
 
 
@@ -93,7 +84,10 @@ def test_unknown_runs(folder: Store) -> None:
     """A run that never began can't be continued; the closest id is named, nothing is written."""
     open_run(folder, "mnist-1", tiny())
     before = folder.list()
-    assert refused(folder, "mnist-2") == "unknown run 'mnist-2', did you mean 'mnist-1'?"
+    assert (
+        catch_refusal(open_run, folder, "mnist-2")
+        == "unknown run 'mnist-2', did you mean 'mnist-1'?"
+    )
     assert folder.list() == before
 
 

@@ -1,7 +1,6 @@
 """Models of a few pixels, in float64, whose likelihoods can be known."""
 
 import torch
-from torch import Tensor
 
 from vae.experiments.settings import ModelConfig
 from vae.models.networks import VAE, build_model
@@ -20,12 +19,6 @@ def colour_model() -> VAE:
     """Convolutional, of three colours."""
     config = ModelConfig(kind="ConvVAE", latent_dim=2, hidden=(8,), channels=(2, 3))
     return build_model(config, (3, 4, 4), torch.full((3, 4, 4), 0.3)).double()
-
-
-def images_of(n: int) -> Tensor:
-    """Binary images, uint8 [n, *SHAPE]."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(2, (n, *SHAPE), dtype=torch.uint8, generator=generator)
 
 
 @torch.no_grad()

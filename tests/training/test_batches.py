@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.support.devices import DEVICES
+from tests.support.images import draw_images
 from vae.data.binarization import binarize
 from vae.models.seeds import derive_seed, draw_permutation
 from vae.training.batches import Batch, BatchPlan, Shard
+
+SHAPE = (1, 2, 3)
+
 
 LEVELS = (0, 1, 64, 128, 254, 255)
 
@@ -22,11 +26,6 @@ def plan_of(
     return BatchPlan(
         seed=seed, batch_size=batch_size, samples=samples, latent_dim=3, binarize=binarize
     )
-
-
-def images_of(n: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (n, 1, 2, 3), dtype=torch.uint8, generator=generator)
 
 
 def joined(plan: BatchPlan, images: Tensor, world: int, epoch: int = 0) -> list[Batch]:
@@ -75,7 +74,7 @@ def test_every_image_once_per_epoch(n: int, batch_size: int, world: int, epoch: 
 @pytest.mark.parametrize("world", [2, 3, 4, 7])
 def test_the_same_draws_for_any_world(world: int, binarize: bool, device: str) -> None:
     """Shards put together hold exactly the pixels and the noise of one worker, also when ragged."""
-    plan, images = plan_of(8, binarize=binarize), images_of(30).to(device)
+    plan, images = plan_of(8, binarize=binarize), draw_images(30, SHAPE).to(device)
     for alone, together in zip(joined(plan, images, 1), joined(plan, images, world), strict=True):
         assert torch.equal(together.x_BCHW, alone.x_BCHW)
         assert torch.equal(together.eps_KBD, alone.eps_KBD)
@@ -117,7 +116,7 @@ def test_binarised_with_the_pixels_probability(level: int, device: str) -> None:
 
 def test_the_one_binarisation_of_evaluation() -> None:
     """The recorded seed names the same images every time, and another seed others."""
-    images = images_of(50)
+    images = draw_images(50, SHAPE)
     assert torch.equal(binarize(images, 3), binarize(images, 3))
     assert not torch.equal(binarize(images, 3), binarize(images, 4))
     assert binarize(images, 3).dtype == torch.uint8

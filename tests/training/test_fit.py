@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tests.support.distributed import spawned
+from tests.support.images import draw_images
 from vae.data.binarization import prepare_inputs
 from vae.evaluation.bounds import CHUNK_IMAGES
 from vae.experiments.loading import parse_experiment
@@ -35,11 +36,6 @@ def experiment_of(**changes: dict[str, Any]) -> Experiment:
     return parse_experiment(settings | changes)
 
 
-def images_of(n: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(256, (n, *SHAPE), dtype=torch.uint8, generator=generator)
-
-
 def reduce(x: Tensor) -> Tensor:
     """The sum over ranks, where there are several."""
     if dist.is_initialized():
@@ -51,7 +47,14 @@ def trained(
     experiment: Experiment, shard: Shard = Shard(), n: int = 30
 ) -> tuple[list[Row], Tensor, dict[str, Tensor]]:
     """The metrics of every epoch, the loss of every step, the weights judged. Collective."""
-    fit = Fit(experiment, images_of(n), images_of(CHUNK_IMAGES + 50, 1), CPU, shard, reduce)
+    fit = Fit(
+        experiment,
+        draw_images(n, SHAPE),
+        draw_images(CHUNK_IMAGES + 50, SHAPE, 1),
+        CPU,
+        shard,
+        reduce,
+    )
     model = fit.state.model
     forward = wrap_data_parallel(model, CPU) if shard.world > 1 else model
     epochs = [fit.run_epoch(forward, lambda step: None) for _ in range(experiment.train.epochs)]
@@ -95,7 +98,7 @@ def on_rank(rank: int, world: int) -> tuple[Any, ...]:
 def diverging(rank: int, world: int) -> tuple[str, bool]:
     """What a rank says when the last one's loss is no number, and whether its weights stayed."""
     experiment = experiment_of()
-    fit = Fit(experiment, images_of(8), images_of(8, 1), CPU, Shard(rank, world))
+    fit = Fit(experiment, draw_images(8, SHAPE), draw_images(8, SHAPE, 1), CPU, Shard(rank, world))
     forward = wrap_data_parallel(fit.state.model, CPU)
     before = [parameter.clone() for parameter in fit.state.model.parameters()]
     (batch,) = fit.plan.draw_epoch(fit.train, 0, fit.context.shard)
@@ -116,7 +119,14 @@ def stopping(rank: int, world: int) -> list[dict[str, Tensor]]:
     """
     experiment = experiment_of(model={"hidden": [64]}, train={"epochs": 2, "batch_size": 8})
     straight, stopped, resumed = (
-        Fit(experiment, images_of(30), images_of(8), CPU, Shard(rank, world), reduce)
+        Fit(
+            experiment,
+            draw_images(30, SHAPE),
+            draw_images(8, SHAPE),
+            CPU,
+            Shard(rank, world),
+            reduce,
+        )
         for _ in range(3)
     )
     on = wrap_data_parallel(straight.state.model, CPU)
@@ -206,7 +216,7 @@ def test_learning_lowers_the_bound() -> None:
 @pytest.mark.parametrize("binarize", ["dynamic", "none"])
 def test_evaluation_images(binarize: str) -> None:
     """Evaluation sees grey levels in [0, 1], or one binarisation named by its own seed."""
-    images = images_of(20)
+    images = draw_images(20, SHAPE)
 
     def seen(seed: int) -> Tensor:
         data = {"binarize": binarize, "binarize_seed": seed}
