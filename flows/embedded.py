@@ -49,9 +49,8 @@ def run_here(
     chosen = DEFAULT if experiment is None else experiment
     config = None if known else load_experiment(chosen, overrides)
     opened.check_writable()
-    if run_id is None:
-        run_id = make_run_id(config.name if config else DEFAULT)
-    run = open_run(opened, run_id, config)
+    new_id = make_run_id(config.name if config else DEFAULT)
+    run = open_run(opened, new_id if run_id is None else run_id, config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("vae").setLevel(logging.INFO)

@@ -13,14 +13,18 @@ from vae.runs.trials import Trial
 from vae.store.open import open_store
 
 
-def test_a_search_goes_on_where_numbers_are_missing(tmp_path: Path) -> None:
-    """Of trials side by side a kill may leave the later one: no new one takes its place."""
-    run = Run(
+def begin_run(folder: Path) -> Run:
+    return Run(
         run_id="r",
         experiment=load_experiment("tiny"),
         created=datetime.now(UTC),
-        store=open_store(str(tmp_path)),
+        store=open_store(str(folder)),
     )
+
+
+def test_a_search_goes_on_where_numbers_are_missing(tmp_path: Path) -> None:
+    """Of trials side by side a kill may leave the later one: no new one takes its place."""
+    run = begin_run(tmp_path)
     begun = [TuneTrial("trial", config={"train.learning_rate": rate}, stub=True) for rate in (1, 2)]
     first = Recorder(run, "search", [], Silent())
     assert [first.assign_number(trial) for trial in begun] == [1, 2]
@@ -40,12 +44,7 @@ def numbers(trials: list[Trial]) -> list[int]:
 
 def test_every_metric_of_the_best_epoch_is_kept(tmp_path: Path) -> None:
     """Whatever an epoch measures is told of and recorded: there is no list of names."""
-    run = Run(
-        run_id="r",
-        experiment=load_experiment("tiny"),
-        created=datetime.now(UTC),
-        store=open_store(str(tmp_path)),
-    )
+    run = begin_run(tmp_path)
     listener = Silent()
     recorder, trial = (
         Recorder(run, "search", [], listener),

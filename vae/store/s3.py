@@ -11,20 +11,12 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 import s3fs
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import BotoCoreError
 from fsspec.asyn import sync
 from s3fs.core import S3_RETRYABLE_ERRORS
 
@@ -32,6 +24,7 @@ from vae.errors import UserError
 from vae.files import TEMPORARY
 from vae.store.local import reserve_in_folder
 from vae.store.promises import Conflict, check_key
+from vae.store.s3_errors import check_endpoint, find_error_code, suggest_remedy
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
 CHUNK_BYTES = 1 << 20
@@ -39,7 +32,6 @@ READ_ATTEMPTS = 3  # of an answer that breaks off in its body, which botocore do
 BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 PRECONDITION_FAILED = {"PreconditionFailed", "412"}
 BUSY = {"ConditionalRequestConflict", "OperationAborted"}
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the first that is set
 PROBE_CONFIG = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 0}}
 
 log = logging.getLogger(__name__)
@@ -49,7 +41,7 @@ class S3Store:
     """A `Store` below `prefix` in `bucket`; `create` and `replace` are one PUT, so 5 GB at most."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
-        _check_endpoint()
+        check_endpoint()
         self.bucket = bucket
         self.prefix = prefix
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
@@ -128,7 +120,9 @@ class S3Store:
         try:
             yield
         except (BotoCoreError, OSError) as error:
-            raise UserError(f"store {self.uri}: {self._suggest_remedy(error, action)}") from error
+            raise UserError(
+                f"store {self.uri}: {suggest_remedy(error, action, self.bucket)}"
+            ) from error
 
     @property
     def _fs(self) -> Any:
@@ -186,7 +180,7 @@ class S3Store:
             try:
                 self._call("put_object", **arguments, **condition)
             except OSError as error:
-                code = _find_error_code(error)
+                code = find_error_code(error)
                 if code in PRECONDITION_FAILED:
                     return self._is_signed(key, writer)
                 # Two conditional writes met inside the server: neither is decided, ask again.
@@ -204,46 +198,11 @@ class S3Store:
             return False
         return bool(head["Metadata"].get("writer") == writer)
 
-    def _suggest_remedy(self, error: Exception, action: str) -> str:
-        where = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "AWS")
-        if isinstance(error, NoCredentialsError | PartialCredentialsError):
-            return "no credentials, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        if isinstance(error, ConnectionError | HTTPClientError):
-            return f"cannot reach {where} ({type(error).__name__}), check AWS_ENDPOINT_URL"
-        if _find_error_code(error) == "NoSuchBucket":
-            return (
-                f"no bucket '{self.bucket}' at {where}, "
-                f"create it: aws s3api create-bucket --bucket {self.bucket}"
-            )
-        if isinstance(error, PermissionError):
-            return f"{where} refuses to {action} ({error}), check AWS_ACCESS_KEY_ID and its policy"
-        return f"cannot {action} at {where}: {error}"
-
-
-def _check_endpoint() -> None:
-    """Raise UserError for an address that botocore would only find to be none when it is used."""
-    for name in filter(os.environ.get, ENDPOINTS):
-        with suppress(ValueError):  # no address of IPv6, a port that is no number or too large
-            parts = urlsplit(os.environ[name])
-            if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
-                continue
-        raise UserError(f"{name} is '{os.environ[name]}', must be http://host:port or https://host")
-
 
 async def _drain(body: Any, file: BinaryIO) -> None:
     async with body:
         async for chunk in body.iter_chunks(CHUNK_BYTES):
             file.write(chunk)
-
-
-def _find_error_code(error: BaseException | None) -> str:
-    """Return the S3 error code behind an s3fs exception, which translates some codes wrongly."""
-    while error is not None:
-        if isinstance(error, ClientError):
-            code: str = error.response["Error"]["Code"]
-            return code
-        error = error.__cause__
-    return ""
 
 
 def _is_hidden(key: str) -> bool:

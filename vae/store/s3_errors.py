@@ -1,0 +1,53 @@
+"""What an error of S3 means, and what the user can do about it."""
+
+import os
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from vae.errors import UserError
+
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the first that is set
+
+
+def suggest_remedy(error: Exception, action: str, bucket: str) -> str:
+    """What is wrong where `action` ("read" or "write") on the bucket failed, and how to fix it."""
+    where = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "AWS")
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return "no credentials, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return f"cannot reach {where} ({type(error).__name__}), check AWS_ENDPOINT_URL"
+    if find_error_code(error) == "NoSuchBucket":
+        return (
+            f"no bucket '{bucket}' at {where}, create it: aws s3api create-bucket --bucket {bucket}"
+        )
+    if isinstance(error, PermissionError):
+        return f"{where} refuses to {action} ({error}), check AWS_ACCESS_KEY_ID and its policy"
+    return f"cannot {action} at {where}: {error}"
+
+
+def check_endpoint() -> None:
+    """Raise UserError for an address that botocore would only find to be none when it is used."""
+    for name in filter(os.environ.get, ENDPOINTS):
+        with suppress(ValueError):  # no address of IPv6, a port that is no number or too large
+            parts = urlsplit(os.environ[name])
+            if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+                continue
+        raise UserError(f"{name} is '{os.environ[name]}', must be http://host:port or https://host")
+
+
+def find_error_code(error: BaseException | None) -> str:
+    """The S3 error code behind an s3fs exception, which translates some codes wrongly; or ""."""
+    while error is not None:
+        if isinstance(error, ClientError):
+            code: str = error.response["Error"]["Code"]
+            return code
+        error = error.__cause__
+    return ""
