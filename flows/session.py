@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from flows.view import View
 from vae.cluster.session import Resources, Workers, join_cluster
-from vae.runs.run import Result, Run
+from vae.runs.records import Result
+from vae.runs.run import Run
 from vae.runs.timing import Span, format_split, measure_covered_s
 from vae.tracking.run import TrackedRun
 from vae.tracking.tracker import Tracker

@@ -10,9 +10,12 @@ from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
 from vae.errors import describe_error
-from vae.runs.run import Run, create_json, read_json
+from vae.runs.records import create_record, read_record
+from vae.runs.run import Run
 from vae.runs.trials import Trial
 from vae.training.fit import Row
+
+REDO = "delete it, and the trial is run again"
 
 
 class Listener(Protocol):
@@ -26,8 +29,8 @@ class Listener(Protocol):
 
 
 def read_trials(run: Run, prefix: str) -> list[Trial]:
-    """The trials that have ended, by number."""
-    contents = [read_json(run.store, key) for key in run.store.list(prefix)]
+    """The trials that have ended, by number. Raises DamagedRecordError."""
+    contents = [read_record(run.store, key, REDO) for key in run.store.list(prefix)]
     return sorted((Trial.from_dict(c) for c in contents if c), key=lambda trial: trial.number)
 
 
@@ -95,7 +98,7 @@ class Recorder(tune.Callback):
             metrics=best,
         )
         key = f"{self.prefix}/trial-{ended.number:04d}.json"
-        create_json(self.run.store, key, ended.to_dict())
+        create_record(self.run.store, key, ended.to_dict(), REDO)
         self.listener.on_end(ended)
 
 

@@ -1,6 +1,5 @@
 """Runs: ids, settings that stay, and results that are written once."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tests.support.refusals import catch_refusal
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Experiment
 from vae.files import PLAIN_NAME
+from vae.runs.records import create_record, read_record
 from vae.runs.run import RUN_ID, RUN_ID_LENGTH, flatten, list_runs, make_run_id, open_run
 from vae.store.open import open_store
 from vae.store.promises import Store
@@ -41,9 +41,12 @@ def test_a_run_is_continued_by_its_id(folder: Store) -> None:
 def test_a_run_of_another_version_is_refused(folder: Store) -> None:
     """Defaults that came later would be other settings than those that the run began with."""
     open_run(folder, "a", tiny())
-    content = json.loads(folder.read("runs/a/experiment.json"))
+    key = "runs/a/experiment.json"
+    content = read_record(folder, key, "")
+    assert content
     del content["experiment"]["train"]["ema_decay"]
-    folder.put("runs/a/experiment.json", json.dumps(content).encode())
+    folder.delete(key)
+    create_record(folder, key, content, "")
     for given_experiment in (None, tiny()):
         message = catch_refusal(open_run, folder, "a", given_experiment)
         assert message.startswith("run 'a' was begun by another version of this package")

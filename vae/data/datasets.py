@@ -108,7 +108,14 @@ def prepare_from(spec: DatasetSpec, config: DataConfig, store: Store, cache: Pat
 
 def load(ref: DatasetRef, store: Store, split: str) -> Split:
     """One of the splits in `ref.counts`; raises ChecksumError."""
-    return Split(_read(f"{split}.npy", ref, store), _read(f"{split}-labels.npy", ref, store))
+    loaded = Split(_read(f"{split}.npy", ref, store), _read(f"{split}-labels.npy", ref, store))
+    expected, found = (ref.counts.get(split), *ref.shape), loaded.images.shape
+    if found != expected or int(loaded.labels.max()) >= ref.classes:
+        raise ChecksumError(
+            f"{store.uri}/{ref.key}/dataset.json: says {expected} and {ref.classes} classes of "
+            f"{split}, found {found} and labels up to {loaded.labels.max()}; {_REMEDY}"
+        )
+    return loaded
 
 
 def hold_out(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
@@ -136,12 +143,20 @@ def _derive_key(name: str, digests: Mapping[str, str], config: DataConfig) -> st
 
 
 def _find(key: str, store: Store) -> DatasetRef | None:
+    where = f"{store.uri}/{key}/dataset.json"
     try:
-        return DatasetRef.from_json(store.read(f"{key}/dataset.json"))
+        ref = DatasetRef.from_json(store.read(f"{key}/dataset.json"))
     except FileNotFoundError:
         return None
     except UserError as error:
-        raise ChecksumError(f"{store.uri}/{key}/dataset.json: {error}; {_REMEDY}") from error
+        raise ChecksumError(f"{where}: {error}; {_REMEDY}") from error
+    if ref.key != key or ref.digest != _hash_files(ref.files):
+        raise ChecksumError(f"{where}: its key or digest is not that of its files; {_REMEDY}")
+    return ref
+
+
+def _hash_files(files: Mapping[str, str]) -> str:
+    return hash_bytes(json.dumps(sorted(files.items())).encode())
 
 
 def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store) -> DatasetRef:
@@ -157,7 +172,7 @@ def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store
     ref = DatasetRef(
         key=key,
         name=name,
-        digest=hash_bytes(json.dumps(sorted(digests.items())).encode()),
+        digest=_hash_files(digests),
         shape=parsed.train.images.shape[1:],
         counts={part: len(images) for part, (images, _) in splits.items()},
         classes=parsed.classes,

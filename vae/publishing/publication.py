@@ -20,7 +20,8 @@ from vae.publishing import pictures
 from vae.publishing.report import render
 from vae.registry.promote import METRIC, promote
 from vae.registry.publish import publish
-from vae.runs.run import Result, Run
+from vae.runs.records import Result
+from vae.runs.run import Run
 
 EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset
 

@@ -13,7 +13,8 @@ from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.experiments.settings import Experiment
 from vae.publishing import plots
 from vae.registry.publish import list_packages
-from vae.runs.run import Result, Run
+from vae.runs.records import Result
+from vae.runs.run import Run
 from vae.runs.trials import Trial, find_best
 
 CAPTIONS = {

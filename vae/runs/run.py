@@ -4,22 +4,21 @@ Every stage writes its result once and looks for it first, so running the same i
 what is missing: after a crash, after a retry, on another machine, or twice at once.
 """
 
-import json
 import re
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from vae.data.datasets import locate
 from vae.errors import UserError, suggest
 from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import Experiment
+from vae.runs.records import Result, create_record, read_record
 from vae.store.promises import Store
 
 RUN_ID_LENGTH = 84  # with the time of its beginning before it, still the name of a version
 RUN_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{RUN_ID_LENGTH - 1}}}")
-Result = dict[str, Any]
+REDO = "delete it, and the stage is done again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +41,12 @@ class Run:
         return f"{self.created:%Y%m%dT%H%M%S}-{self.run_id}"
 
     def read_result(self, stage: str) -> Result | None:
-        """What a stage has written, or None if it has not finished."""
-        return read_json(self.store, f"{self.prefix}/{stage}.json")
+        """What a stage has written, or None if it has not finished. Raises DamagedRecordError."""
+        return read_record(self.store, f"{self.prefix}/{stage}.json", REDO)
 
     def record(self, stage: str, result: Result) -> Result:
         """Write a stage's result once; return it, or the one that was there first."""
-        return create_json(self.store, f"{self.prefix}/{stage}.json", result)
+        return create_record(self.store, f"{self.prefix}/{stage}.json", result, REDO)
 
 
 def open_run(store: Store, run_id: str, experiment: Experiment | None = None) -> Run:
@@ -65,12 +64,13 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
             f"at most {RUN_ID_LENGTH} of them"
         )
     key = f"runs/{run_id}/experiment.json"
-    began = read_json(store, key)
+    began = read_record(store, key, "begin a new run")
     if began is None:
         if experiment is None:
             raise UserError(f"unknown run '{run_id}'{suggest(run_id, list_runs(store))}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        began = create_json(store, key, {"experiment": experiment.to_dict(), "created": now})
+        first = {"experiment": experiment.to_dict(), "created": now}
+        began = create_record(store, key, first, "begin a new run")
     began_with = parse_experiment(began["experiment"])
     if began_with.to_dict() != began["experiment"]:  # what it lacks, defaults would have filled
         raise UserError(
@@ -115,21 +115,3 @@ def flatten(settings: Result, prefix: str = "") -> Result:
         inner = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
         flat |= inner or {f"{prefix}{key}": value}
     return flat
-
-
-def read_json(store: Store, key: str) -> Result | None:
-    """The object's content, or None if there is no such object."""
-    try:
-        content: Result = json.loads(store.read(key))
-    except FileNotFoundError:
-        return None
-    return content
-
-
-def create_json(store: Store, key: str, content: Result) -> Result:
-    """Write an object once; return what is in the store, ours or whoever's was first."""
-    try:
-        store.create(key, (json.dumps(content, indent=2) + "\n").encode())
-    except FileExistsError:
-        return json.loads(store.read(key))  # type: ignore[no-any-return]
-    return content
