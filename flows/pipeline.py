@@ -15,6 +15,7 @@ from vae.cluster.session import Workers
 from vae.errors import UserError
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Experiment
+from vae.registry.read import check_published
 from vae.runs.run import open_run
 from vae.store.open import open_store
 
@@ -62,6 +63,10 @@ def run_stages(
     with open_session(run, Workers.parse(workers)) as session:
         for stage in STAGES[: last + 1]:
             result = run_stage(stage, session)
+    if (
+        until == "publish" and until not in session.times
+    ):  # published before: is it still what it was
+        check_published(opened_store, run.experiment.name, result["version"])
     log.info("time     %s", session.format_times())
     where = {"urls": session.tracker.urls, "paths": [str(p) for p in session.tracker.paths]}
     return {"run_id": run.run_id, "stage": until, "result": result, "wandb": where}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.versions import DATASET, best_of, publish_version, write_version
 from vae.errors import UserError
-from vae.registry.manifest import verify
+from vae.registry.manifest import IntegrityError, verify
 from vae.registry.promote import promote
 from vae.registry.read import list_models, list_versions, pull
 from vae.store.open import open_store
@@ -66,6 +66,31 @@ def test_a_damaged_version_hides_no_other(store: Store, directory: Path) -> None
     assert (damaged.metrics, whole.damage) == ({}, "")
     assert "models/m/versions/v1/metrics.json is missing" in damaged.damage
     assert whole.metrics
+
+
+@pytest.mark.parametrize("damage", [b"{}", b"torn", b"[]", b"\xff"])
+@pytest.mark.parametrize("file", ["manifest.json", "metrics.json"])
+def test_damage_is_listed(local: Store, directory: Path, file: str, damage: bytes) -> None:
+    """A version whose manifest or metrics are not what was published is no sound one."""
+    publish_version(local, "v1", directory)
+    local.put(f"models/m/versions/v1/{file}", damage)
+    [listed] = list_versions(local, "m")
+    assert f"models/m/versions/v1/{file}" in listed.damage
+    assert listed.metrics == {}
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "metrics.json", "report.html"])
+def test_a_damaged_version_is_not_published_again(local: Store, directory: Path, file: str) -> None:
+    """Publishing the same again finds what was changed, and does not call it published."""
+    publish_version(local, "v1", directory)
+    key = f"models/m/versions/v1/{file}"
+    whole = local.read(key)
+    local.put(key, whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(IntegrityError, match=f"{file} was changed"):
+        publish_version(local, "v1", directory)
+    local.delete(key)
+    with pytest.raises(IntegrityError, match=f"{file} is missing"):
+        publish_version(local, "v1", directory)
 
 
 def test_invisible_until_the_manifest(store: Store, directory: Path, tmp_path: Path) -> None:

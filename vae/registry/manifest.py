@@ -15,7 +15,8 @@ from vae.files import PLAIN_NAME, hash_bytes, hash_file
 
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
-REQUIRED = (MODEL, "config.json", "metrics.json")
+METRICS = "metrics.json"
+REQUIRED = (MODEL, "config.json", METRICS)
 SUFFIXES = (".safetensors", ".json", ".png", ".html")  # nothing that is unpickled or executed
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -136,13 +137,17 @@ def check_file(path: Path, record: FileRecord, where: str) -> None:
     """Raise IntegrityError unless the file is the recorded one and, if named so, safetensors."""
     if path.is_symlink() or not path.is_file():
         raise IntegrityError(f"{where} is missing or not a plain file")
-    found = FileRecord.from_file(path)
+    check_record(FileRecord.from_file(path), record, where)
+    check_safetensors(path, where)
+
+
+def check_record(found: FileRecord, record: FileRecord, where: str) -> None:
+    """Raise IntegrityError unless what was found at `where` is what was recorded."""
     if found != record:
         raise IntegrityError(
             f"{where} was changed: expected {record.size} bytes with sha256 {record.sha256}, "
             f"found {found.size} bytes with sha256 {found.sha256}"
         )
-    check_safetensors(path, where)
 
 
 def check_safetensors(path: Path, where: str) -> None:

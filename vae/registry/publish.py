@@ -16,7 +16,7 @@ from vae.registry.manifest import (
     check_names,
     check_safetensors,
 )
-from vae.registry.read import locate_version
+from vae.registry.read import check_published, locate_version
 from vae.store.promises import Store
 
 PACKAGES = ("torch", "torchvision", "ray", "prefect", "wandb", "s3fs", "vae-pipeline")
@@ -37,7 +37,8 @@ def publish(
     A file that is there already, from before a crash or of another publisher of the run, stays: its
     pictures and its report may differ by the machine that made them. Publishing again completes the
     version or does nothing. Raises UserError if the version exists with another model or of other
-    origin, IntegrityError if `directory` holds what a version may not.
+    origin, IntegrityError if one of its files was changed or `directory` holds what a version may
+    not.
     """
     folder = locate_version(name, version)
     manifest = Manifest(
@@ -101,7 +102,10 @@ def _upload(
 
 
 def _check_same(manifest: Manifest, store: Store, folder: str) -> Manifest:
-    """Return the published manifest if it says the same; raises FileNotFoundError if none is."""
+    """Return the published manifest if it says the same and its files are there and whole.
+
+    Raises FileNotFoundError if no manifest is published.
+    """
     where = f"{store.uri}/{folder}"
     published = Manifest.from_bytes(store.read(f"{folder}/{MANIFEST}"), f"{where}/{MANIFEST}")
     ours, theirs = _identify(manifest), _identify(published)
@@ -111,6 +115,7 @@ def _check_same(manifest: Manifest, store: Store, folder: str) -> Manifest:
                 f"{where} is already published with other {field}: a version never changes, "
                 "publish under a new one"
             )
+    check_published(store, published.name, published.version)
     return published
 
 

@@ -15,11 +15,13 @@ from vae.errors import UserError, suggest
 from vae.files import NO_ROOM, PLAIN_NAME, TEMPORARY, hash_bytes
 from vae.registry.manifest import (
     MANIFEST,
+    METRICS,
     Best,
     FileRecord,
     IntegrityError,
     Manifest,
     check_file,
+    check_record,
     is_number,
     parse_object,
     verify,
@@ -76,6 +78,17 @@ def pull(store: Store, name: str, version: str | None, to: Path) -> Manifest:
             key = f"{locate_version(name, manifest.version)}/{file}"
             _fetch(store, key, folder / file, record)
         (folder / MANIFEST).write_bytes(data)
+    return manifest
+
+
+def check_published(store: Store, name: str, version: str) -> Manifest:
+    """Read every file of a version in the store; return its manifest.
+
+    Raises UserError if there is no such version, IntegrityError if a file is not the published one.
+    """
+    _, manifest = read_manifest(store, name, version)
+    for file, record in manifest.files.items():
+        _read_published(store, f"{locate_version(name, version)}/{file}", record)
     return manifest
 
 
@@ -156,13 +169,23 @@ def _read_best_manifest(store: Store, name: str) -> tuple[bytes, Manifest]:
 
 
 def _read_metrics(store: Store, name: str, version: str) -> dict[str, float]:
-    key = f"{locate_version(name, version)}/metrics.json"
+    _, manifest = read_manifest(store, name, version)
+    key = f"{locate_version(name, version)}/{METRICS}"
+    metrics = parse_object(
+        _read_published(store, key, manifest.files[METRICS]), f"{store.uri}/{key}"
+    )
+    return {metric: float(value) for metric, value in metrics.items() if is_number(value)}
+
+
+def _read_published(store: Store, key: str, record: FileRecord) -> bytes:
+    """An object's bytes; raises IntegrityError unless they are the recorded ones."""
+    where = f"{store.uri}/{key}"
     try:
         data = store.read(key)
     except FileNotFoundError as error:
-        raise IntegrityError(f"{store.uri}/{key} is missing") from error
-    metrics = parse_object(data, f"{store.uri}/{key}")
-    return {metric: float(value) for metric, value in metrics.items() if is_number(value)}
+        raise IntegrityError(f"{where} is missing, the manifest lists it") from error
+    check_record(FileRecord.from_bytes(data), record, where)
+    return data
 
 
 def _is_occupied(to: Path) -> bool:
