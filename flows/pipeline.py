@@ -18,6 +18,7 @@ from vae.experiments.settings import Experiment
 from vae.registry.read import check_published
 from vae.runs.run import open_run
 from vae.store.open import open_store
+from vae.store.probe import check_promises
 
 log = logging.getLogger("vae.pipeline")
 GivenOverrides = dict[str, Any]  # by dotted name; a table as well, such as search.space
@@ -60,6 +61,8 @@ def run_stages(
     chosen = load_experiment(experiment, overrides) if experiment else None
     opened_store = open_store(store or os.environ.get("VAE_STORE", "./store"))
     run = open_run(opened_store, run_id or derive_run_id(chosen), chosen)
+    if until == "publish":
+        check_promises(opened_store)  # now, not after hours of training
     with open_session(run, Workers.parse(workers)) as session:
         for stage in STAGES[: last + 1]:
             result = run_stage(stage, session)

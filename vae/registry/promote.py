@@ -6,6 +6,7 @@ import math
 from vae.files import hash_bytes
 from vae.registry.manifest import Best
 from vae.registry.read import locate_best, read_best, read_manifest
+from vae.store.probe import check_promises
 from vae.store.promises import Conflict, Store
 
 METRIC = "val/nll"  # by which versions compare: the validation bound, nats per image
@@ -18,11 +19,12 @@ def promote(store: Store, name: str, version: str, value: float, *, metric: str 
 
     Returns whether `best.json` names this version afterwards. A value that is not finite, or is not
     comparable with the best's because the dataset or the metric differs, is logged and never wins.
-    Raises UserError if the version is not published.
+    Raises UserError if the version is not published, or the store breaks its promises.
     """
     if not math.isfinite(value):
         log.warning("%s %s is not promoted: its %s is %s", name, version, metric, value)
         return False
+    check_promises(store)
     data, manifest = read_manifest(store, name, version)
     candidate = Best(
         version=version,

@@ -17,6 +17,7 @@ from vae.registry.manifest import (
     check_safetensors,
 )
 from vae.registry.read import check_published, locate_version
+from vae.store.probe import check_promises
 from vae.store.promises import Store
 
 PACKAGES = ("torch", "torchvision", "ray", "prefect", "wandb", "s3fs", "vae-pipeline")
@@ -36,9 +37,9 @@ def publish(
 
     A file that is there already, from before a crash or of another publisher of the run, stays: its
     pictures and its report may differ by the machine that made them. Publishing again completes the
-    version or does nothing. Raises UserError if the version exists with another model or of other
-    origin, IntegrityError if one of its files was changed or `directory` holds what a version may
-    not.
+    version or does nothing. Raises UserError for a store that breaks its promises, and if the
+    version exists with another model or of other origin; IntegrityError if one of its files was
+    changed, or `directory` holds what a version may not.
     """
     folder = locate_version(name, version)
     manifest = Manifest(
@@ -51,6 +52,7 @@ def publish(
         files=_record_files(directory),
     )
     manifest = Manifest.from_bytes(manifest.to_bytes(), str(directory))  # as a reader will see it
+    check_promises(store)
     try:
         return _check_same(manifest, store, folder)
     except FileNotFoundError:
