@@ -64,7 +64,7 @@ def run_here(
         "workers": workers,
         "until": until,
     }
-    with stop_in_order(command), show_progress(run) as view:
+    with stop_in_order(command), show_progress(run, until) as view:
         logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
         outcome = run_flow(parameters, began, view)
     print_outcome(outcome, run.experiment.name, opened)
@@ -84,8 +84,9 @@ def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, 
 
     with join_cluster(Workers.parse(parameters["workers"])) as cluster, connect(server):
         COMMAND.set(Command(began, cluster, view))
-        outcome: dict[str, Any] = pipeline(**parameters)
-    return outcome
+        outcome: Any = pipeline(**parameters)  # of Prefect's type, the state that holds it
+    ended: dict[str, Any] = outcome
+    return ended
 
 
 @contextmanager
@@ -116,12 +117,12 @@ def stop_in_order(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def show_progress(run: Run) -> Iterator[View]:
+def show_progress(run: Run, until: str) -> Iterator[View]:
     """A context with the view of a terminal, where there is one; else with lines of the log."""
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":  # its cursor has to move
         from flows.live import LiveView
 
-        with LiveView(run) as view:
+        with LiveView(run, until) as view:
             yield view
         return
     handler = logging.StreamHandler(sys.stdout)
@@ -134,9 +135,8 @@ def print_outcome(outcome: dict[str, Any], name: str, store: Store) -> None:
     """What came out, and what to do with it."""
     result = outcome["result"]
     if outcome["stage"] == "publish":
-        uri, best = result["uri"], result["best"]
-        folder = uri.removeprefix("file://")
-        print(f"\npublished {name}@{result['version']}" + (", the best so far" if best else ""))
+        folder = result["uri"].removeprefix("file://")
+        print(f"\n{outcome['told']}")
         print(f"  pictures  {folder}/samples.png (and reconstructions, interpolation, latent)")
         print(f"  report    {folder}/report.html")
         print(f"  pull      vae pull {name} --to DIR --store {store.uri}")

@@ -89,6 +89,9 @@ class LiveView(View):
             end = describe_end(self.state, stage)
         self.say(stage, end)
 
+    def on_figures(self, stage: str, line: str) -> None:
+        self.say(stage, line)
+
     def on_trial_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
         with self.lock:
             self.state.reach_trial(number, overrides).tell_epoch(row)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.live_state import FitState, RunState, StageState, TrialState
+from vae.runs.trials import format_overrides
 
 HEAD = ["trial", "epoch", "val nats", "outcome", "settings"]
 NUMBERS = HEAD[:3]
@@ -121,8 +122,6 @@ def select_trials(
 def list_cells(trial: TrialState, state: RunState, best: bool) -> list[str]:
     """A trial as cells of the table, the best one with a star."""
     # Imported here, as it brings torch and Ray; where there are trials, both are there already.
-    from flows.progress import format_overrides
-
     return [
         f"{'* ' if best else ''}{trial.number} of {state.trial_count}",
         f"{trial.epochs} of {state.trial_epochs}",

@@ -2,23 +2,30 @@
 
 import logging
 import os
+from dataclasses import replace
 from typing import Annotated, Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.runtime import flow_run
+from prefect.states import Completed
 from pydantic import Field
 
+from flows.progress import format_promotion
 from flows.session import Session, open_session
 from flows.stages import NAMES, STAGES, Stage, check_stage
 from flows.tasks import make_task
 from vae.cluster.session import Workers
+from vae.data.datasets import locate, prepare
 from vae.errors import UserError
 from vae.experiments.loading import load_experiment
-from vae.experiments.settings import Experiment
-from vae.registry.read import check_published
-from vae.runs.run import open_run
+from vae.experiments.settings import SEEDS, Experiment
+from vae.models.seeds import derive_seed
+from vae.publishing.publication import hash_recipe
+from vae.registry.read import check_published, find_version_of
+from vae.runs.run import Run, open_run
 from vae.store.open import open_store
 from vae.store.probe import check_promises
+from vae.store.promises import Store
 
 log = logging.getLogger("vae.pipeline")
 GivenOverrides = dict[str, Any]  # by dotted name; a table as well, such as search.space
@@ -33,7 +40,9 @@ def pipeline(
     run_id: str | None = None,
     workers: str = "auto",
     until: StageName = "publish",
-) -> dict[str, Any]:
+    skip_unchanged: bool = False,
+    new_seed: bool = False,
+) -> State[dict[str, Any]]:
     """Take a dataset to a published model; do only what the store does not hold yet.
 
     Args:
@@ -43,8 +52,39 @@ def pipeline(
         run_id: continue this run; a new one takes its id from the flow run
         workers: training workers: auto (one per GPU), a number, or MIN:MAX
         until: the last stage to run
+        skip_unchanged: do nothing if a version of the same data and settings is published
+        new_seed: train with a seed of the flow run's own, another at every run
     """
-    return run_stages(until, experiment, overrides, store, run_id, workers)
+    if new_seed and run_id is None:
+        overrides = {"seed": derive_seed_of_flow_run()} | (overrides or {})
+    if skip_unchanged and run_id is None and experiment and until == "publish":
+        version = find_unchanged(load_experiment(experiment, overrides), choose_store(store))
+        if version:
+            log.info("publish  nothing new since %s", version)
+            nothing = {"run_id": None, "stage": until, "result": {"version": version}}
+            return Completed(message=f"nothing new since {version}", data=nothing)
+    ended = run_stages(until, experiment, overrides, store, run_id, workers)
+    return Completed(message=ended["told"], data=ended)
+
+
+def find_unchanged(experiment: Experiment, store: Store) -> str | None:
+    """The newest version that the same dataset and settings were published as, if any.
+
+    Fetches the dataset, because what is in a folder of images may have changed.
+    """
+    ref = prepare(locate(experiment.data), store)
+    begun = replace(experiment, data=locate(experiment.data))
+    return find_version_of(store, experiment.name, hash_recipe(begun, ref.digest))
+
+
+def choose_store(uri: str | None) -> Store:
+    """The store that was given, or else VAE_STORE, or ./store."""
+    return open_store(uri or os.environ.get("VAE_STORE", "./store"))
+
+
+def derive_seed_of_flow_run() -> int:
+    """The same seed for every attempt at one flow run, and another for every flow run."""
+    return derive_seed(0, "flow run", str(flow_run.get_id())) % SEEDS
 
 
 def run_stages(
@@ -55,11 +95,11 @@ def run_stages(
     run_id: str | None,
     workers: str,
 ) -> dict[str, Any]:
-    """Run the stages in order up to `until`; its result, the run's id, and where W&B keeps it."""
+    """Run the stages in order up to `until`; what came of it, the run's id, where W&B keeps it."""
     logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
     last = NAMES.index(check_stage(until))
     chosen = load_experiment(experiment, overrides) if experiment else None
-    opened_store = open_store(store or os.environ.get("VAE_STORE", "./store"))
+    opened_store = choose_store(store)
     run = open_run(opened_store, run_id or derive_run_id(chosen), chosen)
     if until == "publish":
         check_promises(opened_store)  # now, not after hours of training
@@ -72,7 +112,15 @@ def run_stages(
         check_published(opened_store, run.experiment.name, result["version"])
     log.info("time     %s", session.format_times())
     where = {"urls": session.tracker.urls, "paths": [str(p) for p in session.tracker.paths]}
-    return {"run_id": run.run_id, "stage": until, "result": result, "wandb": where}
+    told = describe_outcome(until, run, result)
+    return {"run_id": run.run_id, "stage": until, "result": result, "wandb": where, "told": told}
+
+
+def describe_outcome(until: str, run: Run, result: dict[str, Any]) -> str:
+    """What came of the run, for Prefect's state message."""
+    if until != "publish":
+        return f"run {run.run_id} is done up to {until}"
+    return f"published {run.experiment.name}@{result['version']}, {format_promotion(result)}"
 
 
 def run_stage(stage: Stage, session: Session) -> Any:

@@ -8,54 +8,67 @@ from typing import Any
 from flows.session import Session
 from vae.cluster.launch import Event
 from vae.evaluation.bounds import VALIDATION_SAMPLES
+from vae.publishing.publication import Publication
 from vae.registry.promote import METRIC
-from vae.runs.trials import Trial
+from vae.runs.trials import Trial, format_overrides
 from vae.tracking.run import TrackedRun
 
 log = logging.getLogger("vae.pipeline")
 LINE_S = 10.0  # between lines inside an epoch
 CLOCKS = ("began", "ended")  # of an epoch: no metrics
 EVALUATION_LINE = (
-    "evaluate test: negative ELBO {nelbo:.2f} nats (rate {rate:.2f}, distortion {distortion:.2f}), "
+    "test: negative ELBO {nelbo:.2f} nats (rate {rate:.2f}, distortion {distortion:.2f}), "
     "-log p(x) <= {nll:.2f} nats with K = {nll_samples:.0f}, {bits_per_dim:.4f} bits/dim, "
     "{active_units:.0f} active units"
 )
-QUALITY_LINE = (
-    "a linear probe of the latents is {probe_accuracy:.2%} right, Fréchet distance "
-    "{frechet_samples:.2f} of samples, {frechet_reconstructions:.2f} of reconstructions, "
+PROBE_LINE = "a linear probe of the latents is {probe_accuracy:.2%} right"
+FRECHET_LINE = (
+    "Fréchet distance {frechet_samples:.2f} of samples, "
+    "{frechet_reconstructions:.2f} of reconstructions, "
     "{frechet_floor:.2f} of training images"
 )
 TRIAL_LINE = (
     "search   trial {number} of {trials}  epoch {epoch} of {epochs}  "
     "val {loss:.2f} nats  ({varied})"
 )
+BEST_LINE = "epoch {epoch} is the best: val -log p(x) <= {bound:.2f} nats with K = {samples}"
 EPOCH_LINE = (
     "train    epoch {epoch} of {epochs}  loss {train_loss:.2f}  val {val_loss:.2f} nats  "
     "{images_per_s:.0f} images/s  {left_s:.0f} s left"
 )
 
 
-def tell_evaluation(metrics: Mapping[str, float]) -> None:
+def tell_evaluation(session: Session, metrics: Mapping[str, float]) -> None:
     """Two lines of what was measured on the test split."""
-    log.info("%s", EVALUATION_LINE.format_map(metrics))
-    log.info("evaluate test: %s", format_quality(metrics))
+    for line in (EVALUATION_LINE.format_map(metrics), f"test: {format_quality(metrics)}"):
+        log.info("evaluate %s", line)
+        session.view.on_figures("evaluate", line)
+
+
+def tell_publication(name: str, published: Publication) -> None:
+    """A line of what was published, and how it fared."""
+    fared = format_promotion(published.promotion._asdict())
+    log.info("publish  published %s@%s, %s", name, published.version, fared)
+
+
+def format_promotion(result: Mapping[str, Any]) -> str:
+    """How a version fared, in a few words: 'best so far, val 93.80 (-0.40)'.
+
+    `result`: the fields of a `Promotion`, as the publish stage records them.
+    """
+    if result["previous"] is None:
+        return f"{result['why']}, val {result['value']:.2f}"
+    return (
+        f"{result['why']}, val {result['value']:.2f} ({result['value'] - result['previous']:+.2f})"
+    )
 
 
 def format_quality(metrics: Mapping[str, float]) -> str:
     """The probe and the Fréchet distances in a few words, or why there are none."""
     if "probe_accuracy" not in metrics:
         return "no labels, so neither a probe of the latents nor Fréchet distances"
-    return QUALITY_LINE.format_map(metrics)
-
-
-def format_overrides(overrides: Mapping[str, Any]) -> str:
-    """What varied, in a few characters: 'latent_dim 20, learning_rate 0.0012'."""
-    return ", ".join(
-        f"{name.rpartition('.')[2]} {value:.3g}"
-        if isinstance(value, float)
-        else f"{name.rpartition('.')[2]} {value}"
-        for name, value in overrides.items()
-    )
+    lines = [PROBE_LINE, *([FRECHET_LINE] if "frechet_samples" in metrics else [])]
+    return ", ".join(line.format_map(metrics) for line in lines)
 
 
 class TrialProgress:
@@ -145,10 +158,7 @@ class FitProgress:
 
     def tell_best(self, best_epoch: int, bound: float) -> None:
         """A line, and the bound by which runs on this dataset are compared."""
-        log.info(
-            "train    epoch %d is the best: val -log p(x) <= %.2f nats with K = %d",
-            best_epoch,
-            bound,
-            VALIDATION_SAMPLES,
-        )
+        line = BEST_LINE.format(epoch=best_epoch, bound=bound, samples=VALIDATION_SAMPLES)
+        log.info("train    %s", line)
+        self.session.view.on_figures("train", line)
         self.session.track("train").set_summary({METRIC: bound})

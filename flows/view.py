@@ -14,6 +14,9 @@ class View:
     def on_stage_end(self, stage: str, seconds: float) -> None:
         """A stage has its result, after so long; 0 if the store had it."""
 
+    def on_figures(self, stage: str, line: str) -> None:
+        """A stage has measured something, told in one line."""
+
     def on_trial_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
         """A trial of the search has finished an epoch, with these metrics."""
 

@@ -1,10 +1,17 @@
 """What each stage does: its part of a run, whose result the session records."""
 
 import logging
+import tempfile
+from pathlib import Path
 
 import torch
 
-from flows.progress import FitProgress, TrialProgress, format_overrides, tell_evaluation
+from flows.progress import (
+    FitProgress,
+    TrialProgress,
+    tell_evaluation,
+    tell_publication,
+)
 from flows.session import Session, Work
 from flows.stages import NAMES
 from tuning.search import search
@@ -14,10 +21,13 @@ from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError
 from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.experiments.settings import Experiment
+from vae.models import load_model
 from vae.models.networks import DTYPES, VAE
 from vae.publishing.publication import publish_run
+from vae.registry.manifest import Manifest
 from vae.registry.promote import METRIC
-from vae.runs.trials import choose_best
+from vae.registry.read import pull
+from vae.runs.trials import choose_best, format_overrides
 from vae.training import checkpoints
 from vae.training.fit import initialize_model
 
@@ -67,7 +77,7 @@ def evaluate_best_epoch(session: Session) -> Work:
     test_metrics = {f"test/{name}": value for name, value in metrics.items()}
     named = {METRIC: session.require_result("train")[METRIC]} | test_metrics
     session.track("evaluate").set_summary(named)
-    tell_evaluation(metrics)
+    tell_evaluation(session, metrics)
     return {"metrics": named}, spans
 
 
@@ -75,7 +85,16 @@ def publish_model(session: Session) -> Work:
     """Publish the model with its pictures and report, and move the pointer if it is the best."""
     run, ref, model = session.run, read_dataset(session), load_trained_model(session)
     earlier = {name: session.require_result(name) for name in NAMES[: NAMES.index("publish")]}
-    published = publish_run(run, read_winner(session), ref, model, earlier)
+    published = publish_run(
+        run,
+        read_winner(session),
+        ref,
+        model,
+        earlier,
+        lambda manifest: judge_again(session, manifest),
+    )
+    promotion = published.promotion
+    tell_publication(run.experiment.name, published)
     tracked = session.track("evaluate")
     tracked.log_images("pictures", published.pictures)
     tracked.log_reference(
@@ -83,11 +102,26 @@ def publish_model(session: Session) -> Work:
         "model",
         published.uri,
         files=published.files,
-        aliases=["best"] if published.best else [],
+        aliases=["best"] if promotion.best else [],
         metadata=earlier["evaluate"]["metrics"],
     )
-    result = {"version": published.version, "uri": published.uri, "best": published.best}
+    result = {"version": published.version, "uri": published.uri, **promotion._asdict()}
     return result, []
+
+
+def judge_again(session: Session, manifest: Manifest) -> float | None:
+    """The bound of a published version on this run's validation split, in nats per image.
+
+    With the K and the binarisation of all validation bounds; None if it takes other images.
+    """
+    store, experiment, ref = session.run.store, read_winner(session), read_dataset(session)
+    with tempfile.TemporaryDirectory(prefix="vae-judge-") as folder:
+        pull(store, manifest.name, manifest.version, Path(folder) / "model")
+        model = load_model(Path(folder) / "model")
+    if model.shape != ref.shape:
+        return None
+    log.info("publish  %s is judged again on %s", manifest.version, ref.key)
+    return bound_validation(model, experiment, ref, store, session.resources)[0]
 
 
 def read_dataset(session: Session) -> DatasetRef:

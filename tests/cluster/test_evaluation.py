@@ -143,13 +143,27 @@ def test_the_first_of_two_classifiers_is_used(
     store = LateStore(tmp_path / "store")
     experiment = experiment_of(pictures)
     ref = prepare(experiment.data, store)
-    others = to_bytes(JudgedClassifier(Classifier(SHAPE, CLASSES), 0.125), ref.digest)
+    others = to_bytes(JudgedClassifier(Classifier(SHAPE, CLASSES), 0.625), ref.digest)
     store.create(key_of(ref), others)
     with caplog.at_level(logging.INFO, "vae"):
         metrics, _ = judge(model_of(), experiment, ref, store, resources)
     assert set(metrics) == BOUNDS | QUALITY
-    assert "12.50% of test right" in caplog.text
+    assert "62.50% of test right" in caplog.text
     assert store.read(key_of(ref)) == others
+
+
+def test_a_classifier_that_learnt_nothing_compares_no_images(
+    resources: Resources, pictures: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At or below chance there are no Fréchet distances, and a line says why; the rest is there."""
+    experiment = experiment_of(pictures)
+    ref = prepare(experiment.data, store)
+    blind = JudgedClassifier(Classifier(SHAPE, CLASSES), 0.25)
+    store.create(key_of(ref), to_bytes(blind, ref.digest))
+    with caplog.at_level(logging.WARNING, "vae"):
+        metrics, _ = judge(model_of(), experiment, ref, store, resources)
+    assert set(metrics) == BOUNDS | {"probe_accuracy"}
+    assert "no Fréchet distances: the classifier of" in caplog.text
 
 
 def test_a_damaged_classifier_is_named(resources: Resources, pictures: Path, store: Store) -> None:

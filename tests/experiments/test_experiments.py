@@ -175,3 +175,21 @@ def test_shipped_files_say_what_they_are() -> None:
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# ")
         assert tomllib.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({"data.name": "photos/pets.npy"}, "tiny-pets"),
+        ({"data.name": "fashion-mnist"}, "tiny-fashion-mnist"),
+        ({"data.name": "/data/My Cats!/"}, "tiny-My-Cats"),
+        ({"data.name": "../.."}, "tiny-data"),
+        ({"data.name": "x" * 99}, f"tiny-{'x' * 42}"),
+        ({"data.name": "mnist"}, "tiny"),
+        ({"data.name": "pets.npy", "name": "cats"}, "cats"),
+        ({}, "tiny"),
+    ],
+)
+def test_another_dataset_gives_another_name(overrides: Overrides, name: str) -> None:
+    """The versions of one name are of one dataset, unless a person says otherwise."""
+    assert load_experiment("tiny", overrides).name == name

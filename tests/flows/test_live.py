@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from flows.live import LiveView
-from flows.progress import format_overrides
 from tests.support.terminal import (
     HIDDEN,
     SHOWN,
@@ -28,7 +27,7 @@ from tests.support.terminal import (
 )
 from vae.experiments.loading import load_experiment
 from vae.runs.run import Run
-from vae.runs.trials import Trial
+from vae.runs.trials import Trial, format_overrides
 from vae.store.open import open_store
 
 log = logging.getLogger("vae.pipeline")

@@ -8,10 +8,9 @@ from rich.console import Console
 
 from flows.live_state import FitState, RunState, StageState
 from flows.live_tables import describe_end, draw_run, format_seconds
-from flows.progress import format_overrides
 from flows.stages import NAMES
 from tests.support.terminal import read_output
-from vae.runs.trials import Trial
+from vae.runs.trials import Trial, format_overrides
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.versions import DATASET, best_of, publish_version, write_version
 from vae.errors import UserError
-from vae.registry.manifest import IntegrityError, verify
+from vae.registry.manifest import IntegrityError, Manifest, verify
 from vae.registry.promote import promote
-from vae.registry.read import list_models, list_versions, pull
+from vae.registry.read import find_version_of, list_models, list_versions, pull
 from vae.store.open import open_store
 from vae.store.promises import Store
 
@@ -25,7 +25,7 @@ def directory(tmp_path: Path) -> Path:
 def test_round_trip(store: Store, directory: Path, tmp_path: Path) -> None:
     """What is pulled is what was published, file by file, by version and as the best."""
     published = publish_version(store, "v1", directory)
-    assert promote(store, "m", "v1", 0.5)
+    assert promote(store, "m", "v1", 0.5).best
     for version, to in (("v1", tmp_path / "by-version"), (None, tmp_path / "deep" / "best")):
         assert pull(store, "m", version, to) == verify(to) == published
         for path in directory.iterdir():
@@ -175,19 +175,19 @@ def test_only_a_better_version_is_promoted(store: Store, directory: Path) -> Non
     """The pointer moves for a strictly lower value; asking again for the best says yes."""
     for version in ("v1", "v2"):
         publish_version(store, version, directory)
-    assert promote(store, "m", "v1", 100.0)
+    assert promote(store, "m", "v1", 100.0).best
     for value in (100.0, 101.0, float("nan"), float("inf"), float("-inf")):
-        assert not promote(store, "m", "v2", value)
+        assert not promote(store, "m", "v2", value).best
     assert best_of(store).version == "v1"
-    assert promote(store, "m", "v1", 100.0)
-    assert promote(store, "m", "v2", 99.5)
+    assert promote(store, "m", "v1", 100.0).best
+    assert promote(store, "m", "v2", 99.5).best
     assert (best_of(store).version, best_of(store).value) == ("v2", 99.5)
 
 
 def test_nothing_finite_nothing_best(store: Store, directory: Path) -> None:
     """A value that is not a number is not the best, even of one."""
     publish_version(store, "v1", directory)
-    assert not promote(store, "m", "v1", float("nan"))
+    assert not promote(store, "m", "v1", float("nan")).best
     assert not store.exists("models/m/best.json")
 
 
@@ -200,12 +200,53 @@ def test_incomparable_versions(
     publish_version(store, "v3", directory)
     promote(store, "m", "v1", 100.0)
     with caplog.at_level(logging.WARNING):
-        assert not promote(store, "m", "v2", 1.0)
-        assert not promote(store, "m", "v3", 1.0, metric="val/mse")
+        assert not promote(store, "m", "v2", 1.0).best
+        assert not promote(store, "m", "v3", 1.0, metric="val/mse").best
     assert DATASET in caplog.text
     assert "e" * 64 in caplog.text
     assert "val/mse" in caplog.text
     assert best_of(store).value == 100.0
+
+
+def test_the_best_is_judged_again_on_other_data(
+    store: Store, directory: Path, tmp_path: Path
+) -> None:
+    """Where the data grew, both are judged on the new images, and the pointer says so."""
+    publish_version(store, "v1", directory)
+    publish_version(store, "v2", write_version(tmp_path / "2", 0.25), dataset="e" * 64)
+    publish_version(store, "v3", write_version(tmp_path / "3", 0.75), dataset="f" * 64)
+    promote(store, "m", "v1", 100.0)
+    judged: list[str] = []
+
+    def judge(manifest: Manifest) -> float:
+        judged.append(manifest.version)
+        return 120.0
+
+    lost = promote(store, "m", "v2", 130.0, judge_again=judge)
+    assert (lost.best, lost.value, lost.previous) == (False, 130.0, 120.0)
+    best = best_of(store)
+    assert (best.version, best.value, best.dataset) == ("v1", 120.0, "e" * 64)
+    assert not promote(store, "m", "v2", 121.0, judge_again=judge).best
+    assert judged == ["v1"], "on the same data there is nothing to judge again"
+
+    won = promote(store, "m", "v3", 119.0, judge_again=judge)
+    assert (won.best, won.why, won.previous) == (True, "best so far", 120.0)
+    best = best_of(store)
+    assert (best.version, best.value, best.dataset) == ("v3", 119.0, "f" * 64)
+    other = promote(store, "m", "v1", 1.0, metric="val/mse", judge_again=judge)
+    assert not other.best
+    assert judged == ["v1", "v1"], "another metric can't be judged again"
+
+
+def test_the_newest_version_of_a_recipe_is_found(local: Store, directory: Path) -> None:
+    """A night without news finds what was made of the same before, unless that is damaged."""
+    for version, recipe in (("v1", "a"), ("v2", "a"), ("v3", "b"), ("v4", "a")):
+        publish_version(local, version, directory, recipe=recipe)
+    local.put("models/m/versions/v4/manifest.json", b"torn")
+    assert find_version_of(local, "m", "a") == "v2"
+    assert find_version_of(local, "m", "b") == "v3"
+    assert find_version_of(local, "m", "c") is None
+    assert find_version_of(local, "none", "a") is None
 
 
 def test_racing_promotions(store: Store, directory: Path) -> None:
@@ -217,7 +258,7 @@ def test_racing_promotions(store: Store, directory: Path) -> None:
 
     def work(index: int) -> bool:
         barrier.wait()
-        return promote(store, "m", f"v{index}", values[index])
+        return promote(store, "m", f"v{index}", values[index]).best
 
     with ThreadPoolExecutor(len(values)) as pool:
         moved = list(pool.map(work, range(len(values))))

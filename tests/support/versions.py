@@ -24,7 +24,12 @@ def write_version(folder: Path, nll: float) -> Path:
 
 
 def publish_version(
-    store: Store, version: str, directory: Path, name: str = "m", dataset: str = DATASET
+    store: Store,
+    version: str,
+    directory: Path,
+    name: str = "m",
+    dataset: str = DATASET,
+    recipe: str = "",
 ) -> Manifest:
     """Publish the files in a folder."""
     return publish(
@@ -34,6 +39,7 @@ def publish_version(
         directory,
         run_id="run-1",
         dataset_digest=dataset,
+        recipe=recipe,
         experiment={"model": {"hidden": (200, 200)}},
     )
 

@@ -25,10 +25,10 @@ from vae.errors import UserError
 from vae.evaluation.bounds import VALIDATION_SAMPLES, Sums, count_chunks
 from vae.evaluation.classifier import (
     FORMAT,
-    Classifier,
     JudgedClassifier,
     from_bytes,
     measure_accuracy,
+    measure_chance,
     to_bytes,
     train_classifier,
 )
@@ -48,9 +48,10 @@ def judge(
 ) -> tuple[dict[str, float], list[Span]]:
     """Metrics on the test split, and when each part of them was computing.
 
-    Those of `Sums.average`, exact for any sharding. With labels also `probe_accuracy`, from 0 to 1,
-    `frechet_samples`, `frechet_reconstructions`, and `frechet_floor`, which is that of training
-    images. Raises UserError for a classifier in the store that is damaged.
+    Those of `Sums.average`, exact for any sharding. With labels also `probe_accuracy`, from 0 to 1;
+    and if a classifier can learn those, `frechet_samples`, `frechet_reconstructions`, and
+    `frechet_floor`, which is that of training images. Raises UserError for a classifier in the
+    store that is damaged.
     """
     train, test = (load_tensors(ref, store, split) for split in ("train", "test"))
     shared, splits = ray.put(model), (ray.put(train), ray.put(test))
@@ -61,8 +62,18 @@ def judge(
     if ref.classes > 1:
         given, slot = (shared, experiment, *splits), request_slot(resources)
         looking.append(start_job(measure_latents, *given, ref.classes, **slot))
-        classifier = ray.put(keep_classifier(making, ref, store))
-        looking.append(start_job(measure_images, *given, classifier, **slot))
+        judged = keep_classifier(making, ref, store)
+        if judged.accuracy > (chance := measure_chance(test[1])):
+            classifier = ray.put(judged.classifier)
+            looking.append(start_job(measure_images, *given, classifier, **slot))
+        else:
+            log.warning(
+                "no Fréchet distances: the classifier of %s is right for %.1f%% of the test "
+                "images, one that always names the most frequent label for %.1f%%",
+                ref.key,
+                100 * judged.accuracy,
+                100 * chance,
+            )
     sums, bound_spans = gather(bounding)
     found, other_spans = gather(looking)
     metrics = sum(sums, Sums.zero(model.latent_dim)).average(config, test[0][0].numel())
@@ -170,7 +181,7 @@ def make_classifier(train: Labelled, test: Labelled, ref: DatasetRef) -> bytes:
     return to_bytes(judged, ref.digest)
 
 
-def keep_classifier(making: list[Any], ref: DatasetRef, store: Store) -> Classifier:
+def keep_classifier(making: list[Any], ref: DatasetRef, store: Store) -> JudgedClassifier:
     """The dataset's classifier as the store has it, once it is made. Raises UserError."""
     key = locate_classifier(ref)
     for made in gather(making)[0]:
@@ -181,7 +192,7 @@ def keep_classifier(making: list[Any], ref: DatasetRef, store: Store) -> Classif
     except ValueError as error:
         raise UserError(f"{store.uri}/{key}: {error}; delete it, and it is made again") from error
     log.info("evaluate classifier of %s: %.2f%% of test right", ref.key, 100 * judged.accuracy)
-    return judged.classifier
+    return judged
 
 
 def locate_classifier(ref: DatasetRef) -> str:

@@ -125,6 +125,11 @@ def measure_accuracy(classifier: Classifier, images_NCHW: Tensor, labels_N: Tens
     return float((torch.cat(guesses) == labels_N).double().mean())
 
 
+def measure_chance(labels_N: Tensor) -> float:
+    """The share of images that naming the most frequent label for all of them gets right."""
+    return float(labels_N.bincount().max() / len(labels_N))
+
+
 def iterate_chunks(classifier: Classifier, images_NCHW: Tensor) -> Iterator[Tensor]:
     """The images as the classifier takes them, some at a time, on its device."""
     at = classifier.head.weight

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vae.errors import UserError, suggest
 from vae.experiments.settings import (
+    NAME_LENGTH,
     DataConfig,
     EvaluationConfig,
     Experiment,
@@ -44,9 +46,27 @@ _ADAPTER = TypeAdapter(Experiment)
 def load_experiment(name_or_path: str, overrides: Overrides | None = None) -> Experiment:
     """A shipped experiment by name, or a TOML file by path, with dotted settings replaced.
 
-    Raises UserError, in one line, for an unknown experiment, setting, type or value.
+    Another dataset gives the model another name, unless that is given too: one name's versions are
+    of one dataset. Raises UserError, in one line, for an unknown experiment, setting, type or
+    value.
     """
-    return parse_experiment(apply_overrides(read_toml(name_or_path), overrides or {}))
+    written, given = read_toml(name_or_path), dict(overrides or {})
+    dataset = given.get("data.name")
+    if "name" not in given and isinstance(dataset, str) and dataset != read_dataset(written):
+        given["name"] = derive_name(str(written["name"]), dataset)
+    return parse_experiment(apply_overrides(written, given))
+
+
+def read_dataset(written: Mapping[str, Any]) -> str:
+    """The dataset that an experiment's table names, or the default's."""
+    data = written.get("data")
+    return str(data.get("name", DataConfig().name) if isinstance(data, dict) else DataConfig().name)
+
+
+def derive_name(name: str, dataset: str) -> str:
+    """A model's name for another dataset: 'tiny' on 'photos/pets.npy' is 'tiny-pets'."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset).stem).strip("-.")
+    return f"{name}-{plain or 'data'}"[:NAME_LENGTH]
 
 
 def list_shipped() -> dict[str, Path]:

@@ -10,41 +10,52 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from vae.data.binarization import prepare_inputs
 from vae.data.datasets import DatasetRef, load
 from vae.data.formats import Split
 from vae.errors import UserError
+from vae.evaluation.baseline import measure_independent_pixels
 from vae.experiments.settings import DataConfig, Experiment
+from vae.files import hash_bytes
 from vae.models.networks import VAE
 from vae.models.saved_model import save_model
 from vae.publishing import pictures
 from vae.publishing.report import render
-from vae.registry.promote import METRIC, promote
+from vae.registry.manifest import METRICS
+from vae.registry.promote import METRIC, JudgeAgain, Promotion, promote, refuse
 from vae.registry.publish import publish
 from vae.runs.records import Result
 from vae.runs.run import Run
+from vae.store.promises import Store
+from vae.training.fit import VERSION
 
 EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What was published, and whether it is now the best of its name."""
+    """What was published, and how it fared against the best of its name."""
 
     version: str
     uri: str
-    best: bool
+    promotion: Promotion
     pictures: dict[str, bytes]  # PNG, by name
     files: dict[str, str]  # sha256 by name
 
 
 def publish_run(
-    run: Run, experiment: Experiment, ref: DatasetRef, model: VAE, stages: dict[str, Result]
+    run: Run,
+    experiment: Experiment,
+    ref: DatasetRef,
+    model: VAE,
+    stages: dict[str, Result],
+    judge_again: JudgeAgain | None = None,
 ) -> Publication:
     """Publish the model with metrics, pictures, report and examples; promote it if it is better.
 
-    `experiment`: with the settings that won. `stages`: the result of every earlier stage. Doing it
-    again completes what a crash left, under the same version. Raises UserError, also for a metric
-    that is not finite.
+    `experiment`: with the settings that won. `stages`: the result of every earlier stage.
+    `judge_again`: as `promote` takes it. Doing it again completes what a crash left, under the same
+    version. Raises UserError, also for a metric that is not finite.
     """
     metrics = stages["evaluate"]["metrics"]
     check_finite(metrics)
@@ -57,7 +68,7 @@ def publish_run(
         save_examples(examples, folder)
         for picture, png in pictures.items():
             (folder / f"{picture}.png").write_bytes(png)
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
         report = render(run, experiment, ref, stages, pictures)
         (folder / "report.html").write_text(report, encoding="utf-8")
         manifest = publish(
@@ -68,12 +79,58 @@ def publish_run(
             run_id=run.run_id,
             dataset_digest=ref.digest,
             experiment=experiment.to_dict(),
+            recipe=hash_recipe(run.experiment, ref.digest),
         )
-    given = (run.store, experiment.name, manifest.version, metrics[METRIC])
-    best = promote(*given, metric=name_metric(experiment.data))
+    promotion = promote_if_usable(run, experiment, ref, metrics, judge_again)
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
     digests = {name: record.sha256 for name, record in manifest.files.items()}
-    return Publication(manifest.version, uri, best, pictures, digests)
+    return Publication(manifest.version, uri, promotion, pictures, digests)
+
+
+def promote_if_usable(
+    run: Run,
+    experiment: Experiment,
+    ref: DatasetRef,
+    metrics: dict[str, float],
+    judge_again: JudgeAgain | None,
+) -> Promotion:
+    """Promote the run's version if it is better than the best, unless it has learnt nothing."""
+    flaw = find_flaw(metrics, ref, experiment, run.store)
+    if flaw:
+        return refuse(experiment.name, run.version, flaw, metrics[METRIC])
+    return promote(
+        run.store,
+        experiment.name,
+        run.version,
+        metrics[METRIC],
+        metric=name_metric(experiment.data),
+        judge_again=judge_again,
+    )
+
+
+def hash_recipe(experiment: Experiment, dataset_digest: str) -> str:
+    """A digest of all that decides the published model: the same recipe gives the same weights.
+
+    `experiment`: as the run began, before its search.
+    """
+    recipe = [experiment.to_dict(), dataset_digest, VERSION]
+    return hash_bytes(json.dumps(recipe, sort_keys=True).encode())
+
+
+def find_flaw(
+    metrics: dict[str, float], ref: DatasetRef, experiment: Experiment, store: Store
+) -> str:
+    """Why nobody could use the model, in one line; empty if it has learnt something."""
+    if metrics["test/active_units"] == 0:
+        return "its posterior has collapsed: no latent tells anything of an image"
+    train, val = (torch.from_numpy(load(ref, store, split).images) for split in ("train", "val"))
+    naive = measure_independent_pixels(train, prepare_inputs(val, experiment.data))
+    if metrics[METRIC] >= naive:
+        return (
+            f"its {METRIC} is {metrics[METRIC]:.2f} nats, no better than the {naive:.2f} of "
+            "independent pixels"
+        )
+    return ""
 
 
 def check_finite(metrics: dict[str, float]) -> None:

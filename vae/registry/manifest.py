@@ -52,6 +52,7 @@ class Manifest:
     run_id: str
     dataset: str
     experiment: dict[str, Any]
+    recipe: str  # digest of all that decides the model; "" in versions before 0.2
     packages: dict[str, str]
     files: dict[str, FileRecord]
 
@@ -62,11 +63,11 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Manifest":
         """Parse and check a manifest read at `where`; raises IntegrityError."""
-        fields = parse_object(data, where)
+        fields = {"recipe": ""} | parse_object(data, where)
         if fields.keys() != cls.__dataclass_fields__.keys():
             expected = ", ".join(cls.__dataclass_fields__)
             raise IntegrityError(f"{where} has the fields {sorted(fields)}, expected {expected}")
-        texts = ("name", "version", "run_id", "dataset")
+        texts = ("name", "version", "run_id", "dataset", "recipe")
         objects = ("experiment", "packages", "files")
         if not all(isinstance(fields[key], str) for key in texts) or not all(
             isinstance(fields[key], dict) for key in objects

@@ -2,9 +2,12 @@
 
 import logging
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 from vae.files import hash_bytes
-from vae.registry.manifest import Best
+from vae.registry.manifest import Best, Manifest
 from vae.registry.read import locate_best, read_best, read_manifest
 from vae.store.probe import check_promises
 from vae.store.promises import Conflict, Store
@@ -12,18 +15,37 @@ from vae.store.promises import Conflict, Store
 METRIC = "val/nll"  # by which versions compare: the validation bound, nats per image
 
 log = logging.getLogger(__name__)
+# The value of a published version on the candidate's images; None if it can't take them.
+JudgeAgain = Callable[[Manifest], float | None]
 
 
-def promote(store: Store, name: str, version: str, value: float, *, metric: str = METRIC) -> bool:
+class Promotion(NamedTuple):
+    """How a version fared against the best."""
+
+    best: bool  # whether the pointer names it now
+    why: str  # in one line
+    value: float  # its own, nats
+    previous: float | None  # that of the best before, on the same images; None if there was none
+
+
+def promote(
+    store: Store,
+    name: str,
+    version: str,
+    value: float,
+    *,
+    metric: str = METRIC,
+    judge_again: JudgeAgain | None = None,
+) -> Promotion:
     """Make a published version the best if its `value` (nats, lower is better) beats the best's.
 
-    Returns whether `best.json` names this version afterwards. A value that is not finite, or is not
-    comparable with the best's because the dataset or the metric differs, is logged and never wins.
-    Raises UserError if the version is not published, or the store breaks its promises.
+    Where the best was judged on another dataset, `judge_again` gives its value on this one, and the
+    pointer then says that value whichever of them it names; without it, as for another metric, the
+    two do not compare, and the best stays. Raises UserError if the version is not published, or the
+    store breaks its promises.
     """
     if not math.isfinite(value):
-        log.warning("%s %s is not promoted: its %s is %s", name, version, metric, value)
-        return False
+        return refuse(name, version, f"its {metric} is {value}", value)
     check_promises(store)
     data, manifest = read_manifest(store, name, version)
     candidate = Best(
@@ -35,29 +57,42 @@ def promote(store: Store, name: str, version: str, value: float, *, metric: str 
     )
     while True:
         best, token = read_best(store, name)
-        if best is not None and not _beats(candidate, best, name):
-            return best.version == version
+        rival = best
+        if best and best.dataset != candidate.dataset and best.metric == metric and judge_again:
+            judged = judge_again(read_manifest(store, name, best.version)[1])
+            if judged is not None:
+                rival = replace(best, value=judged, dataset=candidate.dataset)
+        if rival and (why := _find_difference(candidate, rival)):
+            return refuse(name, version, f"{why}; delete {locate_best(name)} to begin anew", value)
+        wins = rival is None or candidate.value < rival.value
+        winner = candidate if wins or rival is None else rival
         try:
-            store.replace(locate_best(name), candidate.to_bytes(), token)
+            if winner != best:
+                store.replace(locate_best(name), winner.to_bytes(), token)
         except Conflict:
             continue  # another version was promoted meanwhile: compare with that one
-        return True
+        return _describe(winner, candidate, rival)
 
 
-def _beats(candidate: Best, best: Best, name: str) -> bool:
+def _describe(winner: Best, candidate: Best, rival: Best | None) -> Promotion:
+    """What became of the candidate, once the pointer names the winner."""
+    if rival is None:
+        return Promotion(True, "the first", candidate.value, None)
+    best = winner.version == candidate.version
+    word = "best so far" if best else f"{rival.version} stays the best"
+    return Promotion(best, word, candidate.value, rival.value)
+
+
+def _find_difference(candidate: Best, best: Best) -> str:
+    """Why the values of two versions do not compare; empty if they do."""
     for field in ("dataset", "metric"):
         ours, theirs = getattr(candidate, field), getattr(best, field)
         if ours != theirs:
-            log.warning(
-                "%s %s is not promoted: its %s is %s, that of the best (%s) is %s; delete %s to "
-                "begin anew with the next version",
-                name,
-                candidate.version,
-                field,
-                ours,
-                best.version,
-                theirs,
-                locate_best(name),
-            )
-            return False
-    return candidate.value < best.value
+            return f"its {field} is {ours}, that of the best ({best.version}) is {theirs}"
+    return ""
+
+
+def refuse(name: str, version: str, why: str, value: float) -> Promotion:
+    """Leave the pointer alone, and log why."""
+    log.warning("%s %s is not promoted: %s", name, version, why)
+    return Promotion(False, f"not promoted: {why}", value, None)

@@ -32,6 +32,7 @@ def publish(
     run_id: str,
     dataset_digest: str,
     experiment: dict[str, Any],
+    recipe: str = "",
 ) -> Manifest:
     """Publish every file of `directory` as one version that never changes, and return its manifest.
 
@@ -48,6 +49,7 @@ def publish(
         run_id=run_id,
         dataset=dataset_digest,
         experiment=experiment,
+        recipe=recipe,
         packages=list_packages(),
         files=_record_files(directory),
     )

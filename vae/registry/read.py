@@ -92,6 +92,21 @@ def check_published(store: Store, name: str, version: str) -> Manifest:
     return manifest
 
 
+def find_version_of(store: Store, name: str, recipe: str) -> str | None:
+    """The newest whole version that was made by this recipe, if there is one."""
+    for version in sorted(
+        (found for _, found in _find_manifests(store, f"models/{_check_plain('model', name)}")),
+        reverse=True,
+    ):
+        try:
+            _, manifest = read_manifest(store, name, version)
+        except IntegrityError:  # damaged: as good as none, `vae list` says so
+            continue
+        if manifest.recipe == recipe:
+            return version
+    return None
+
+
 def locate_version(name: str, version: str) -> str:
     """Return the key of a version's folder; raises UserError for a name that is not plain."""
     return f"models/{_check_plain('model', name)}/versions/{_check_plain('version', version)}"

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,3 +69,13 @@ def choose_best(trials: Sequence[Trial]) -> Trial:
         why = f": {errors[0]}" if errors else ""
         raise UserError(f"none of the {len(trials)} trials of the search finished{why}")
     return best
+
+
+def format_overrides(overrides: Mapping[str, Any]) -> str:
+    """What varied, in a few characters: 'latent_dim 20, learning_rate 0.0012'."""
+    return ", ".join(
+        f"{name.rpartition('.')[2]} {value:.3g}"
+        if isinstance(value, float)
+        else f"{name.rpartition('.')[2]} {value}"
+        for name, value in overrides.items()
+    )

@@ -20,6 +20,7 @@ from vae.training.cuda_graph import choose_step
 from vae.training.step import Forward, StepContext, create_state, train_epoch
 
 Row = dict[str, float]  # the metrics of one epoch
+VERSION = 1  # of training: raise it with anything that changes the weights of an experiment
 
 
 class Fit:
