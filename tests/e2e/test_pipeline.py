@@ -56,7 +56,7 @@ def test_images_of_ones_own_in_the_folder_one_is_in(tmp_path: Path) -> None:
         *run, *(part for text in (*settings, space) for part in ("--set", text)), cwd=tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list_versions(open_store(str(tmp_path / "store")), "tiny")) == 1
+    assert len(list_versions(open_store(str(tmp_path / "store")), "tiny-pets")) == 1
 
     (tmp_path / "pets.npy").unlink()
     again = vae("run", "--store", "store", "--run-id", "own", cwd=tmp_path)

@@ -214,7 +214,7 @@ from vae.runs.run import open_run
 from vae.store.open import open_store
 
 run = open_run(open_store(sys.argv[1]), "first", load_experiment("tiny"))
-with stop_in_order("vae run"), show_progress(run) as view:
+with stop_in_order("vae run"), show_progress(run, "publish") as view:
     view.on_stage_start("data")
     print("printed by a library")
     time.sleep(60)
@@ -232,9 +232,13 @@ def test_sigterm_leaves_the_terminal_in_order(tmp_path: Path) -> None:
         env=os.environ | {"TERM": "xterm"},
     )
     os.close(terminal.slave)
-    terminal.wait_for("printed by a library")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM
+    try:
+        terminal.wait_for("printed by a library")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
     output = terminal.read_all()
     shown = replay(output)
     assert "printed by a library" in shown
