@@ -9,8 +9,9 @@ from ray import cloudpickle, tune
 from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
+from tuning.replay import Proposal
 from vae.errors import describe_error
-from vae.runs.records import create_record, read_record
+from vae.runs.records import Result, create_record, read_record
 from vae.runs.run import Run
 from vae.runs.trials import Trial
 from vae.training.fit import Row
@@ -30,23 +31,53 @@ class Listener(Protocol):
 
 def read_trials(run: Run, prefix: str) -> list[Trial]:
     """The trials that have ended, by number. Raises DamagedRecordError."""
-    contents = [read_record(run.store, key, REDO) for key in run.store.list(prefix)]
-    return sorted((Trial.from_dict(c) for c in contents if c), key=lambda trial: trial.number)
+    trials = [Trial.from_dict(content) for content in read_records(run, prefix, "trial")]
+    return sorted(trials, key=lambda trial: trial.number)
+
+
+def read_proposals(run: Run, prefix: str) -> list[Proposal]:
+    """What every trial that has begun was given, by number. Raises DamagedRecordError."""
+    return sorted(Proposal(**content) for content in read_records(run, prefix, "proposal"))
+
+
+def read_records(run: Run, prefix: str, kind: str) -> list[Result]:
+    """The contents of a search's records of one kind."""
+    keys = [key for key in run.store.list(prefix) if key.startswith(f"{prefix}/{kind}-")]
+    contents = (read_record(run.store, key, REDO) for key in keys)
+    return [content for content in contents if content is not None]
 
 
 class Recorder(tune.Callback):
     """Writes each trial to the store when it ends, and tells the listener. Runs in the driver."""
 
-    def __init__(self, run: Run, prefix: str, done: list[Trial], listener: Listener) -> None:
+    def __init__(
+        self,
+        run: Run,
+        prefix: str,
+        done: list[Trial],
+        proposals: list[Proposal],
+        listener: Listener,
+    ) -> None:
         self.run, self.prefix, self.listener = run, prefix, listener
+        self.done, self.proposals = done, proposals
         self.numbers: dict[str, int] = {}
-        taken = {trial.number for trial in done}
+        ended = {trial.number for trial in done}
+        self.unfinished = [given for given in proposals if given.number not in ended]
+        taken = ended | {given.number for given in self.unfinished}
         self.free = (number for number in count(1) if number not in taken)
         self.rows: dict[str, list[Row]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to restore them; here the store is what restores a search.
         return {}
+
+    def on_trial_start(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
+    ) -> None:
+        """What the trial is given is written before it begins: a kill must not change it."""
+        given = Proposal(self.assign_number(trial), dict(trial.config))
+        key = f"{self.prefix}/proposal-{given.number:04d}.json"
+        create_record(self.run.store, key, given._asdict(), REDO)
 
     def on_trial_result(
         self,
@@ -74,12 +105,12 @@ class Recorder(tune.Callback):
             self.record(trial, describe_error(raised))
 
     def assign_number(self, trial: TuneTrial) -> int:
-        """The lowest number that is free when the trial is first heard of, over all attempts.
-
-        The recorded ones have gaps: trials run side by side, and a kill takes those under way.
-        """
+        """The number that its settings had before a kill, or else the lowest that is free."""
         if trial.trial_id not in self.numbers:
-            self.numbers[trial.trial_id] = next(self.free)
+            again = [given for given in self.unfinished if given.overrides == trial.config]
+            for given in again[:1]:
+                self.unfinished.remove(given)
+            self.numbers[trial.trial_id] = again[0].number if again else next(self.free)
         return self.numbers[trial.trial_id]
 
     def record(self, trial: TuneTrial, error: str | None) -> None:
@@ -96,6 +127,7 @@ class Recorder(tune.Callback):
             spans=[(row["began"], row["ended"]) for row in rows],
             error=error,
             metrics=best,
+            losses=[row["val/loss"] for row in rows],
         )
         key = f"{self.prefix}/trial-{ended.number:04d}.json"
         create_record(self.run.store, key, ended.to_dict(), REDO)

@@ -8,26 +8,21 @@ import math
 import tempfile
 from typing import Any
 
-import optuna
 import ray
 import torch
 from numpy.typing import NDArray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
 
-from tuning.recorder import Listener, Recorder, read_trials
-from tuning.space import build_space
+from tuning.recorder import Listener, Recorder, read_proposals, read_trials
+from tuning.replay import METRIC, build_pruner, build_sampler
 from vae.cluster.session import Resources, run_interruptibly
 from vae.data.datasets import DatasetRef, load
 from vae.experiments.loading import apply_overrides, parse_experiment
-from vae.experiments.settings import Experiment
 from vae.runs.run import Run
 from vae.runs.trials import Trial
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit
 
-METRIC = "best_loss"
 Images = NDArray[Any]
 
 
@@ -38,9 +33,10 @@ def search(run: Run, dataset: DatasetRef, resources: Resources, listener: Listen
     RuntimeError if the processes of some were lost: to search again is to run those again.
     """
     config, prefix = run.experiment.search, f"{run.prefix}/search"
-    done = read_trials(run, prefix)
+    done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
     if len(done) < config.trials:
-        run_trials(run, dataset, resources, done, Recorder(run, prefix, done, listener))
+        recorder = Recorder(run, prefix, done, proposals, listener)
+        run_trials(run, dataset, resources, recorder)
         done = read_trials(run, prefix)
     if len(done) < config.trials:  # there are more where two searches for the same run met
         lost = config.trials - len(done)
@@ -48,9 +44,7 @@ def search(run: Run, dataset: DatasetRef, resources: Resources, listener: Listen
     return done
 
 
-def run_trials(
-    run: Run, dataset: DatasetRef, resources: Resources, done: list[Trial], recorder: Recorder
-) -> None:
+def run_trials(run: Run, dataset: DatasetRef, resources: Resources, recorder: Recorder) -> None:
     """Run the trials that are missing; TPE proposes them, ASHA stops the hopeless early."""
     config, experiment = run.experiment.search, run.experiment
     train, val = (load(dataset, run.store, split).images for split in ("train", "val"))
@@ -60,16 +54,9 @@ def run_trials(
         tuner = tune.Tuner(
             tune.with_resources(trainable, device),
             tune_config=tune.TuneConfig(
-                num_samples=config.trials - len(done),
-                search_alg=build_sampler(experiment, done),
-                scheduler=ASHAScheduler(
-                    time_attr="epoch",
-                    metric=METRIC,
-                    mode="min",
-                    max_t=config.epochs,
-                    grace_period=config.grace_epochs,
-                    reduction_factor=2,
-                ),
+                num_samples=config.trials - len(recorder.done),
+                search_alg=build_sampler(experiment, recorder.proposals, recorder.done),
+                scheduler=build_pruner(config, recorder.done),
                 max_concurrent_trials=resources.slots,
                 reuse_actors=True,
             ),
@@ -78,20 +65,6 @@ def run_trials(
             ),
         )
         run_interruptibly(tuner.fit)
-
-
-def build_sampler(experiment: Experiment, done: list[Trial]) -> OptunaSearch:
-    """Optuna's TPE, told of the trials that are done."""
-    known = [trial for trial in done if trial.finished]
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return OptunaSearch(
-        build_space(experiment.search.space),
-        metric=METRIC,
-        mode="min",
-        seed=experiment.seed + len(done),
-        points_to_evaluate=[trial.overrides for trial in known] or None,
-        evaluated_rewards=[trial.loss for trial in known] or None,
-    )
 
 
 def run_trial(

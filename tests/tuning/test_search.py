@@ -26,13 +26,13 @@ def test_a_search_goes_on_where_numbers_are_missing(tmp_path: Path) -> None:
     """Of trials side by side a kill may leave the later one: no new one takes its place."""
     run = begin_run(tmp_path)
     begun = [TuneTrial("trial", config={"train.learning_rate": rate}, stub=True) for rate in (1, 2)]
-    first = Recorder(run, "search", [], Silent())
+    first = Recorder(run, "search", [], [], Silent())
     assert [first.assign_number(trial) for trial in begun] == [1, 2]
     first.on_trial_complete(1, begun, begun[1])
     done = read_trials(run, "search")
     assert numbers(done) == [2]
 
-    resumed = Recorder(run, "search", done, Silent())
+    resumed = Recorder(run, "search", done, [], Silent())
     for trial in (TuneTrial("trial", config={}, stub=True) for _ in range(2)):
         resumed.on_trial_complete(1, [], trial)
     assert numbers(read_trials(run, "search")) == [1, 2, 3]
@@ -47,7 +47,7 @@ def test_every_metric_of_the_best_epoch_is_kept(tmp_path: Path) -> None:
     run = begin_run(tmp_path)
     listener = Silent()
     recorder, trial = (
-        Recorder(run, "search", [], listener),
+        Recorder(run, "search", [], [], listener),
         TuneTrial("trial", config={}, stub=True),
     )
     clock = {"began": 1.0, "ended": 2.0}

@@ -24,6 +24,7 @@ class Trial:
     spans: list[Span]
     error: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)  # of the epoch with that loss
+    losses: list[float] = field(default_factory=list)  # of every epoch, nats
 
     @property
     def finished(self) -> bool:

@@ -1,0 +1,102 @@
+"""A search that goes on as if it had never been stopped.
+
+What was proposed before is proposed again: Optuna's sampler draws as often as it had, and is told
+what came of it; the trials that a kill took begin anew with the settings they had. ASHA is told
+every loss that it had been. One trial at a time, the search is then the one it would have been;
+several side by side end in another order each time anyway, which TPE sees after its first ten.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import optuna
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from tuning.space import build_space
+from vae.experiments.settings import Experiment, SearchConfig, Value
+from vae.runs.trials import Trial
+
+METRIC = "best_loss"  # the lowest validation loss so far, in nats
+
+
+class Proposal(NamedTuple):
+    """What a trial was given, written before it began."""
+
+    number: int
+    overrides: dict[str, Value]
+
+
+class ReplayedSearch(OptunaSearch):
+    """Optuna's TPE, which first gives out again what was proposed and not tried to its end."""
+
+    waiting: list[str]  # the replayed trials that have yet to be run
+
+    def replay(self, proposals: Sequence[Proposal], done: Sequence[Trial]) -> None:
+        """Propose what was proposed, in its order, and tell what came of it."""
+        self.waiting, ended = [], {trial.number: trial for trial in done}
+        for proposal in sorted(proposals):
+            name = f"replayed-{proposal.number}"
+            suggested = self.suggest(name)
+            trial = ended.get(proposal.number)
+            if suggested != proposal.overrides:  # trials side by side had ended in another order
+                self.on_trial_complete(name, error=True)
+                if trial is None:
+                    self.enqueue(proposal.overrides, name)
+                elif trial.finished and trial.loss is not None:
+                    self.add_evaluated_point(proposal.overrides, trial.loss)
+            elif trial is None:
+                self.waiting.append(name)
+            else:
+                result = {METRIC: trial.loss} if trial.finished else None
+                self.on_trial_complete(name, result, error=not trial.finished)
+
+    def enqueue(self, overrides: dict[str, Value], name: str) -> None:
+        """Have the study propose these settings next, as `name` has not."""
+        self._ot_study.enqueue_trial(overrides)
+        self._ot_trials.pop(name)
+        self._completed_trials.discard(name)
+        self.suggest(name)
+        self.waiting.append(name)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The settings of the next trial: those of one that a kill took, or new ones."""
+        if getattr(self, "waiting", None) and not trial_id.startswith("replayed-"):
+            self._ot_trials[trial_id] = self._ot_trials.pop(self.waiting.pop(0))
+        suggested: dict[str, Any] | None = super().suggest(trial_id)
+        return suggested
+
+
+def build_sampler(
+    experiment: Experiment, proposals: Sequence[Proposal], done: Sequence[Trial]
+) -> ReplayedSearch:
+    """The sampler of a search, as it was after these proposals and trials."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = ReplayedSearch(
+        build_space(experiment.search.space), metric=METRIC, mode="min", seed=experiment.seed
+    )
+    sampler.replay(proposals, done)
+    return sampler
+
+
+def build_pruner(config: SearchConfig, done: Sequence[Trial]) -> ASHAScheduler:
+    """The scheduler that stops the hopeless early, as it was after these trials."""
+    pruner = ASHAScheduler(
+        time_attr="epoch",
+        metric=METRIC,
+        mode="min",
+        max_t=config.epochs,
+        grace_period=config.grace_epochs,
+        reduction_factor=2,
+    )
+    for trial in done:
+        replayed = TuneTrial("replayed", stub=True)
+        pruner.on_trial_add(None, replayed)
+        lowest = accumulate((math.inf, *trial.losses), min)
+        for epoch, loss in enumerate(lowest):
+            if epoch:  # before it, there was no loss
+                pruner.on_trial_result(None, replayed, {"epoch": epoch, METRIC: loss})
+    return pruner
