@@ -154,7 +154,7 @@ def test_paths_exist(page: str) -> None:
 
 
 def test_what_to_open_is_there() -> None:
-    """In CONTRIBUTING's table, each name stands in the file that is named before it."""
+    """In CONTRIBUTING's table, each name is defined in the file that is named before it."""
     rows = re.findall(r"^\| .* \| (.*`.*) \|$", read_page("CONTRIBUTING.md"), re.MULTILINE)
     assert len(rows) >= 10
     for row in rows:
@@ -163,7 +163,8 @@ def test_what_to_open_is_there() -> None:
             if REPOSITORY_PATH.fullmatch(span):
                 source = (ROOT / span).read_text(encoding="utf-8") if span.endswith(".py") else ""
             elif source and (name := PYTHON_NAME.fullmatch(span)):
-                assert re.search(rf"\b{name[1]}\b", source), f"{span} in: {row}"
+                definition = rf"^ *(?:(?:def|class) {name[1]}\b|{name[1]}(?:: \w.*)? = )"
+                assert re.search(definition, source, re.MULTILINE), f"{span} in: {row}"
 
 
 def test_the_page_of_settings_is_that_of_the_code() -> None:
