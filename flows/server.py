@@ -12,47 +12,84 @@ Prefect can start such a server itself, but not so that a command ends well:
 
 import atexit
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
 
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from vae.errors import UserError, extract_message
 
-Server = subprocess.Popen[str]
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/api")
+RAISED = re.compile(r"[\w.]+(Error|Exception)\b")  # how a traceback ends
+LOOPBACK = "127.0.0.1"
+
+
+class Server(NamedTuple):
+    """A server that is starting, and where it says what is wrong."""
+
+    process: subprocess.Popen[str]
+    errors: IO[str]
 
 
 def launch_server() -> Server | None:
     """A server that is starting, or none where the settings name one or forbid it.
 
-    It ends with this process, however that ends.
+    It ends with this process, however that ends. Raises UserError where its database has no place.
     """
     settings = get_current_settings()
     if settings.api.url or not settings.server.ephemeral.enabled:
         return None
-    server = subprocess.Popen(
-        [sys.executable, "-m", __name__],
+    check_home(settings.home)
+    bypass_proxy()
+    errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, as long as the server
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", __name__],  # -P: never a module of the current folder
         env=os.environ | settings.to_environment_variables(exclude_unset=True),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
         start_new_session=True,
     )
-    atexit.register(server.communicate)  # runs after Prefect has sent the last of its logs
-    return server
+    atexit.register(process.communicate)  # runs after Prefect has sent the last of its logs
+    return Server(process, errors)
+
+
+def check_home(home: Path) -> None:
+    """Raise UserError unless Prefect's folder can be written."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"Prefect can't write in {home} ({error.strerror}): set PREFECT_HOME to another folder"
+        ) from error
+
+
+def bypass_proxy() -> None:
+    """Have this process and those that it starts ask loopback themselves, through no proxy."""
+    for name in ("NO_PROXY", "no_proxy"):
+        listed = [host for host in os.environ.get(name, "").split(",") if host]
+        if LOOPBACK not in listed:
+            os.environ[name] = ",".join([*listed, LOOPBACK])
 
 
 @contextmanager
 def connect(server: Server | None) -> Iterator[None]:
     """A context in which Prefect's client talks to the server, if there is one.
 
-    Waits until it answers. Raises RuntimeError if it ended instead, UserError if the one that the
-    settings name does not answer.
+    Waits until it answers. Raises UserError if it ended instead, or if the one that the settings
+    name does not answer.
     """
     if server is None:
         check_answers()
@@ -81,11 +118,24 @@ def check_answers() -> None:
 
 
 def read_url(server: Server) -> str:
-    """Where the API answers, once it does. Raises RuntimeError if the server ended instead."""
-    line = server.stdout.readline() if server.stdout else ""
-    if not line:
-        raise RuntimeError(f"Prefect's server ended with status {server.wait()} while starting")
-    return line.strip()
+    """Where the API answers, once it does. Raises UserError if the server ended instead."""
+    for line in server.process.stdout or ():
+        if ADDRESS.fullmatch(line.strip()):  # and not what a library has printed
+            return line.strip()
+    status, home = server.process.wait(), get_current_settings().home
+    server.errors.seek(0)
+    reason = find_reason(server.errors.read())
+    raise UserError(
+        f"Prefect's own server ended with status {status} while starting ({reason}); its database "
+        f"is in {home}: set PREFECT_HOME to another folder, or PREFECT_API_URL to a server"
+    )
+
+
+def find_reason(said: str) -> str:
+    """The exception at the end of what a process said, or its last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    raised = [line for line in lines if RAISED.match(line)]
+    return next(iter([*raised[-1:], *lines[-1:]]), "it said nothing")
 
 
 def serve() -> None:
@@ -106,7 +156,8 @@ def serve() -> None:
 
 def end_with_input() -> None:
     """Wait for the end of standard input and end this process."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # Python's own reader would hold a lock that its shutdown needs
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
