@@ -85,7 +85,9 @@ for _stage in STAGES:
 
 @app.command()
 def settings(
-    experiment: Experiment = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="Show this one's values; the defaults without it.")
+    ] = None,
     markdown: Annotated[bool, typer.Option(help="As docs/settings.md has them.")] = False,
 ) -> None:
     """List every setting: its value or default, what it may be, and what it does."""

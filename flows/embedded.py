@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.view import View
 from vae.cluster.session import Workers, check_local, join_cluster
+from vae.errors import UserError
 from vae.experiments.loading import load_experiment, parse_override
 from vae.experiments.settings import Value
 from vae.runs.run import Run, make_run_id, open_run
@@ -93,8 +94,9 @@ def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, 
 def stop_in_order(command: str) -> Iterator[None]:
     """A context that Ctrl-C and SIGTERM end in order, then the process, with status 130 or 143.
 
-    `command` is what goes on from there. Everything unwinds first, so that no process stays
-    behind. While a flow runs, Prefect takes SIGTERM, and passes it on to the handler set here.
+    `command` is what goes on from there, told however the context fails. Everything unwinds first,
+    so that no process stays behind. While a flow runs, Prefect takes SIGTERM, and passes it on to
+    the handler set here.
     """
     received: list[int] = []
 
@@ -105,8 +107,11 @@ def stop_in_order(command: str) -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except BaseException:  # on its way up, Prefect makes other exceptions of the one from `stop`
+    except BaseException as error:  # Prefect makes other exceptions of the one from `stop`
+        if not received and isinstance(error, UserError):
+            raise UserError(f"{error}; continue with: {command}") from error
         if not received:
+            print(f"vae: continue with: {command}", file=sys.stderr)
             raise
         name = signal.Signals(received[0]).name
         print(f"vae: stopped by {name}, continue with: {command}", file=sys.stderr)
@@ -139,9 +144,9 @@ def print_outcome(outcome: dict[str, Any], name: str, store: Store) -> None:
         print(f"\n{outcome['told']}")
         print(f"  pictures  {folder}/samples.png (and reconstructions, interpolation, latent)")
         print(f"  report    {folder}/report.html")
-        print(f"  pull      vae pull {name} --to DIR --store {store.uri}")
+        print(f"  pull      vae pull {name} --to DIR --store {shlex.quote(store.uri)}")
     else:
-        print(f"\ncontinue  vae run --run-id {outcome['run_id']} --store {store.uri}")
+        print(f"\ncontinue  vae run --run-id {outcome['run_id']} --store {shlex.quote(store.uri)}")
     for path in outcome["wandb"]["paths"][:1]:
         print(f"  W&B       wandb leet {path}    (or all of them: wandb leet)")
     for url in outcome["wandb"]["urls"][:1]:

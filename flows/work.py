@@ -16,7 +16,7 @@ from flows.session import Session, Work
 from flows.stages import NAMES
 from tuning.search import search
 from vae.cluster.evaluation import bound_validation, judge
-from vae.cluster.launch import run_fit
+from vae.cluster.launch import check_model, run_fit
 from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError
 from vae.experiments.loading import apply_overrides, parse_experiment
@@ -46,8 +46,9 @@ def search_settings(session: Session) -> Work:
     """Find the best settings, if the experiment has a search."""
     if not session.run.experiment.search.trials:
         return {"overrides": {}, "trials": []}, []
-    progress = TrialProgress(session)
-    trials = search(session.run, read_dataset(session), session.resources, progress)
+    progress, ref = TrialProgress(session), read_dataset(session)
+    check_model(session.run.experiment, ref)  # once, and not by the error of every trial
+    trials = search(session.run, ref, session.resources, progress)
     progress.show_table(trials)
     best = choose_best(trials)
     log.info("search   trial %d wins with %s", best.number, format_overrides(best.overrides))

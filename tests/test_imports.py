@@ -34,7 +34,7 @@ def run_python(program: str, *options: str, **environment: str) -> str:
     """What a program prints in a process of its own, in which every warning is an error."""
     done = subprocess.run(
         [sys.executable, "-W", "error", *options, "-c", program],
-        env=os.environ | environment,
+        env={k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | environment,
         capture_output=True,
         text=True,
         check=False,

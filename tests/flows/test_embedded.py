@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from flows.embedded import stop_in_order
+from vae.errors import UserError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -27,7 +28,15 @@ def test_a_signal_ends_the_command_in_one_line(
     assert signal.getsignal(number) is before
 
 
-def test_a_failure_is_no_signal() -> None:
-    """Without a signal every exception passes as it is."""
-    with pytest.raises(ZeroDivisionError), stop_in_order("vae run"):
+def test_a_failure_is_no_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a signal every exception passes as it is, after a line that says how to go on."""
+    with pytest.raises(ZeroDivisionError), stop_in_order("vae run --run-id a"):
         raise ZeroDivisionError
+    assert capsys.readouterr().err == "vae: continue with: vae run --run-id a\n"
+
+
+def test_what_the_user_can_fix_stays_one_line() -> None:
+    """It is told with the command that continues."""
+    with pytest.raises(UserError) as raised, stop_in_order("vae run --run-id a"):
+        raise UserError("the disk is full")
+    assert str(raised.value) == "the disk is full; continue with: vae run --run-id a"

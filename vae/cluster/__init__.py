@@ -21,7 +21,7 @@ LOCAL_ENVIRONMENT = {
 
 def set_environment() -> None:
     """Set the variables that are not set, those of a local cluster unless one is to be joined."""
-    local = {} if "RAY_ADDRESS" in os.environ else LOCAL_ENVIRONMENT
+    local = {} if os.environ.get("RAY_ADDRESS") else LOCAL_ENVIRONMENT
     for name, value in (RAY_ENVIRONMENT | local).items():
         os.environ.setdefault(name, value)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae.data.catalogue import DATASETS, DatasetSpec
-from vae.data.formats import Parsed, Split, parse_images, parse_npy, read_local_files
+from vae.data.formats import HELD_OUT, Parsed, Split, parse_images, parse_npy, read_local_files
 from vae.data.sources import fetch, find_cache
 from vae.errors import UserError, suggest
 from vae.experiments.settings import DataConfig
@@ -23,7 +23,7 @@ from vae.files import hash_bytes
 from vae.store.promises import Store
 
 FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused
-_REMEDY = "delete this folder and prepare the dataset again"
+_REMEDY = "delete this folder and begin a new run, which prepares the dataset again"
 
 
 class ChecksumError(UserError):
@@ -92,7 +92,8 @@ def prepare(config: DataConfig, store: Store) -> DatasetRef:
     path = Path(config.name)
     files = read_local_files(path)
     name = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-") or "local"
-    key = _derive_key(name, {file: hash_bytes(data) for file, data in files.items()}, config)
+    digests = {file: hash_bytes(data) for file, data in files.items()}
+    key = _derive_key(name, {**digests, "": HELD_OUT}, config)  # no file has an empty name
     parse = parse_npy if path.is_file() else parse_images
     return _find(key, store) or _write(key, name, parse(files), config, store)
 
