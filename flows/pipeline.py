@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.notices import notify_end, notify_promoted
 from flows.progress import format_promotion
 from flows.session import Session, open_session
 from flows.stages import NAMES, STAGES, Stage, check_stage
@@ -32,7 +33,14 @@ GivenOverrides = dict[str, Any]  # by dotted name; a table as well, such as sear
 StageName = Annotated[str, Field(json_schema_extra={"enum": NAMES})]  # a list to pick from
 
 
-@flow(name="pipeline", flow_run_name="{experiment}-{until}", persist_result=False)
+@flow(
+    name="pipeline",
+    flow_run_name="{experiment}-{until}",
+    persist_result=False,
+    on_failure=[notify_end],
+    on_crashed=[notify_end],
+    on_cancellation=[notify_end],
+)
 def pipeline(
     experiment: str | None = "mnist",
     overrides: GivenOverrides | None = None,
@@ -64,6 +72,7 @@ def pipeline(
             nothing = {"run_id": None, "stage": until, "result": {"version": version}}
             return Completed(message=f"nothing new since {version}", data=nothing)
     ended = run_stages(until, experiment, overrides, store, run_id, workers)
+    notify_promoted(ended["told"], ended["result"])
     return Completed(message=ended["told"], data=ended)
 
 

@@ -7,11 +7,19 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.notices import notify_end
 from flows.pipeline import GivenOverrides, run_stages
 from vae.runs.trials import Trial, sort_trials
 
 
-@flow(name="search", flow_run_name="{experiment}", persist_result=False)
+@flow(
+    name="search",
+    flow_run_name="{experiment}",
+    persist_result=False,
+    on_failure=[notify_end],
+    on_crashed=[notify_end],
+    on_cancellation=[notify_end],
+)
 def search(
     experiment: str = "mnist",
     overrides: GivenOverrides | None = None,

@@ -1,0 +1,67 @@
+"""Notices of what became of a run, to whatever VAE_NOTIFY names: Slack, mail, a webhook, ...
+
+VAE_NOTIFY holds Apprise URLs, separated by white space. They often hold secrets, so they are read
+where a notice is sent and appear in no parameter, log or message.
+"""
+
+import logging
+import os
+import shlex
+from typing import Any
+
+from prefect.utilities.urls import url_for
+
+from vae.errors import UserError, extract_message
+from vae.experiments.loading import load_experiment
+
+log = logging.getLogger("vae.notices")
+VARIABLE = "VAE_NOTIFY"
+
+
+def notify_end(flow: Any, flow_run: Any, state: Any) -> None:
+    """Prefect's hook for a run that failed, crashed or was cancelled: what, why, how to go on."""
+    lines = [extract_message(ValueError(state.message or "no reason was given"))]
+    lines += [f"continue: prefect flow-run retry {flow_run.id}"]
+    if command := format_command(flow_run.parameters, str(flow_run.id)):
+        lines.append(f"or: {command}")
+    if url := url_for(flow_run):
+        lines.append(url)
+    send_notice(f"{flow.name} {state.name.lower()}: {flow_run.name}", "\n".join(lines))
+
+
+def notify_promoted(told: str, result: dict[str, Any]) -> None:
+    """Send a notice if the run's version is the best now. `result`: of the publish stage."""
+    if result.get("best"):
+        send_notice(told, f"report: {result['uri']}/report.html")
+
+
+def format_command(parameters: dict[str, Any], flow_run_id: str) -> str:
+    """The command that continues a run from its store; empty if the parameters name no run."""
+    run_id = parameters.get("run_id")
+    try:
+        if run_id is None:
+            chosen = load_experiment(parameters["experiment"], parameters.get("overrides"))
+            run_id = f"{chosen.name}-{flow_run_id}"
+    except (UserError, KeyError, TypeError):  # the run failed for that
+        return ""
+    store = parameters.get("store") or os.environ.get("VAE_STORE", "./store")
+    return f"vae run --run-id {run_id} --store {shlex.quote(store)}"
+
+
+def send_notice(title: str, body: str) -> None:
+    """Send a notice to every URL in VAE_NOTIFY; one that can't be sent is a warning.
+
+    A run is never the worse for it: nothing is raised.
+    """
+    urls = os.environ.get(VARIABLE, "").split()
+    if not urls:
+        return
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it would log the URLs
+    for number, url in enumerate(urls, start=1):
+        service = apprise.Apprise()
+        if not service.add(url):
+            log.warning("%s: URL %d of %d is no Apprise URL", VARIABLE, number, len(urls))
+        elif not service.notify(title=title, body=body):
+            log.warning("%s: the notice was not taken by URL %d of %d", VARIABLE, number, len(urls))
