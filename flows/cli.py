@@ -135,8 +135,7 @@ def runs(store: StoreUri = "./store") -> None:
 
     opened = open_store(store)
     with opened.explain_errors():
-        survey = look(opened)
-    typer.echo("\n".join(format_runs(survey, NAMES, opened.uri, time.time())))
+        typer.echo("\n".join(format_runs(look(opened), NAMES, opened.uri, time.time())))
 
 
 @app.command()
@@ -154,8 +153,7 @@ def gc(
     from vae.upkeep.report import format_sweep
     from vae.upkeep.sweep import make_policy, sweep
 
-    policy = make_policy(keep, older_than, STARTED)
-    swept = sweep(open_store(store), policy, delete=delete)
+    swept = sweep(open_store(store), make_policy(keep, older_than, STARTED), delete=delete)
     typer.echo("\n".join(format_sweep(swept)))
     if swept.failed:
         raise typer.Exit(1)

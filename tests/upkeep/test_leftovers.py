@@ -61,7 +61,8 @@ def test_offline_runs_go_once_they_are_synced_and_old(machine: Path, policy: Pol
 def test_temporary_folders_of_ours_go_after_a_day(machine: Path, policy: Policy) -> None:
     """By their names, and by the newest of what is in them."""
     tmp = machine / "tmp"
-    going = [leave(tmp / f"vae-{kind}-x", ["a"], 1.1) for kind in ("bench", "publish", "search")]
+    kinds = ("bench", "judge", "publish", "search")
+    going = [leave(tmp / f"vae-{kind}-x", ["a"], 1.1) for kind in kinds]
     leave(tmp / "vae-publish-new", ["a"], 0.9)
     leave(tmp / "pymp-x", ["a"], 400)
     leave(tmp / "vae-other-x", ["a"], 400)
