@@ -127,6 +127,39 @@ def list_(
 
 
 @app.command()
+def runs(store: StoreUri = "./store") -> None:
+    """List every run: its stage, age and size, and the command that continues it."""
+    from vae.store.open import open_store
+    from vae.upkeep.look import look
+    from vae.upkeep.report import format_runs
+
+    opened = open_store(store)
+    with opened.explain_errors():
+        typer.echo("\n".join(format_runs(look(opened), NAMES, opened.uri, time.time())))
+
+
+@app.command()
+def gc(
+    keep: Annotated[int, typer.Option(min=1, help="The newest versions of a model that stay.")] = 5,
+    older_than: Annotated[str, typer.Option(help="What is older goes: 12h, 30d, 2w.")] = "30d",
+    delete: Annotated[bool, typer.Option("--delete", help="Do it, not only list it.")] = False,
+    store: StoreUri = "./store",
+) -> None:
+    """List what nobody needs any more in the store and beside it; with --delete, delete it.
+
+    The best version of a model, the one before it and all that is named or at work stay.
+    """
+    from vae.store.open import open_store
+    from vae.upkeep.report import format_sweep
+    from vae.upkeep.sweep import make_policy, sweep
+
+    swept = sweep(open_store(store), make_policy(keep, older_than, STARTED), delete=delete)
+    typer.echo("\n".join(format_sweep(swept)))
+    if swept.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def pull(
     model: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The best by default.")],
     to: Annotated[Path, typer.Option(help="The folder to make.")],

@@ -23,7 +23,7 @@ from vae.experiments.settings import SEEDS, Experiment
 from vae.models.seeds import derive_seed
 from vae.publishing.publication import hash_recipe
 from vae.registry.read import check_published, find_version_of
-from vae.runs.run import Run, open_run
+from vae.runs.run import Run, mark_at_work, open_run
 from vae.store.open import open_store
 from vae.store.probe import check_promises
 from vae.store.promises import Store
@@ -112,6 +112,7 @@ def run_stages(
     run = open_run(opened_store, run_id or derive_run_id(chosen), chosen)
     if until == "publish":
         check_promises(opened_store)  # now, not after hours of training
+    mark_at_work(run)
     with open_session(run, Workers.parse(workers)) as session:
         for stage in STAGES[: last + 1]:
             result = run_stage(stage, session)

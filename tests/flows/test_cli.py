@@ -4,19 +4,31 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows.cli import main
+from tests.support.filled_stores import FilledStore
 from tests.support.versions import publish_version, write_version
 from vae.store.open import open_store
 from vae.store.promises import Store
 
 VAE = Path(sys.executable).with_name("vae")
 COMMANDS = ["run", "data", "search", "train", "evaluate", "publish"]
-COMMANDS += ["list", "pull", "sample", "reconstruct", "interpolate", "latent", "serve"]
+COMMANDS += [
+    "list",
+    "runs",
+    "gc",
+    "pull",
+    "sample",
+    "reconstruct",
+    "interpolate",
+    "latent",
+    "serve",
+]
 
 
 def vae(*arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -168,6 +180,40 @@ def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
         [line] = err.splitlines()
         assert status == 2
         assert f"no Prefect server answers at PREFECT_API_URL={url}" in line
+
+
+def test_a_wrong_limit_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
+    """What, what was given, what is allowed; and nothing is deleted before."""
+    store = ["--store", str(tmp_path / "store")]
+    assert "older-than is '30', must be a number" in refused("gc", "--older-than", "30", *store)
+    assert "such as 12h, 30d or 2w" in refused("gc", "--delete", "--older-than", "1m", *store)
+
+
+def test_a_store_is_kept_up(tmp_path: Path) -> None:
+    """Its runs are listed with the command that continues them; gc deletes what is old, if asked.
+
+    Neither needs anything that takes seconds to import.
+    """
+    filled = FilledStore(tmp_path, time.time())
+    filled.add_run("a-run-of-mine", "train")
+    filled.age("runs", 31)
+    store = ["--store", str(tmp_path / "store")]
+    status, out, err = vae("runs", *store)
+    assert (status, err) == (0, "")
+    assert f"continue: vae run --run-id a-run-of-mine --store {filled.store.uri}" in out
+    there = filled.store.list()
+    away = {"TMPDIR": str(tmp_path), "WANDB_DIR": str(tmp_path)}
+    for arguments, left in ((["gc"], there), (["gc", "--older-than", "5w", "--delete"], there)):
+        assert vae(*arguments, *store, **away)[0] == 0
+        assert filled.store.list() == left
+    status, out, err = vae("gc", "--delete", *store, **away)
+    assert (status, err) == (0, "")
+    assert "runs/a-run-of-mine  (nothing written for 31 d)" in out
+    assert filled.store.list() == []
+    code = "import sys, flows.cli, vae.upkeep.report, vae.upkeep.look\n"
+    code += "print(sorted({'torch', 'ray', 'prefect', 'wandb'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_an_unknown_model_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from flows.deployments import serve_deployments, to_runner_deployments
 from vae.cluster.session import Workers
 from vae.errors import UserError
 from vae.experiments.loading import load_experiment
+from vae.upkeep.sweep import make_policy
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "prefect.yaml"
 PIPELINE = "flows.pipeline.pipeline"
+GC = "flows.gc.gc"
 
 
 def declared() -> list[dict[str, Any]]:
@@ -34,10 +36,11 @@ def written(directory: Path, **settings: Any) -> Path:
     return file
 
 
-def test_nightly_pipeline_and_weekly_search_are_served() -> None:
-    """The two deployments have the names by which they are triggered by hand."""
+def test_nightly_pipeline_weekly_search_and_gc_are_served() -> None:
+    """The deployments have the names by which they are triggered by hand."""
     served = to_runner_deployments(FILE)
-    assert [deployment.full_name for deployment in served] == ["pipeline/nightly", "search/weekly"]
+    names = [deployment.full_name for deployment in served]
+    assert names == ["pipeline/nightly", "search/weekly", "gc/weekly"]
 
 
 def test_served_deployments_are_those_of_the_file() -> None:
@@ -66,9 +69,12 @@ def test_overlapping_runs_are_cancelled_not_queued() -> None:
 
 
 def test_every_deployment_could_run() -> None:
-    """The experiment, its overrides and the workers of every deployment are valid."""
+    """The experiment, its overrides and the workers of every deployment are valid; gc's limits."""
     for entry in declared():
         given = entry["parameters"]
+        if entry["entrypoint"] == GC:
+            make_policy(given["keep"], given["older_than"], now_s=0.0)
+            continue
         load_experiment(given["experiment"], given.get("overrides"))
         Workers.parse(given.get("workers", "auto"))
 

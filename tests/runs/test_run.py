@@ -13,7 +13,16 @@ from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Experiment
 from vae.files import PLAIN_NAME
 from vae.runs.records import create_record, read_record
-from vae.runs.run import RUN_ID, RUN_ID_LENGTH, flatten, list_runs, make_run_id, open_run
+from vae.runs.run import (
+    AT_WORK,
+    RUN_ID,
+    RUN_ID_LENGTH,
+    flatten,
+    list_runs,
+    make_run_id,
+    mark_at_work,
+    open_run,
+)
 from vae.store.open import open_store
 from vae.store.promises import Store
 
@@ -36,6 +45,24 @@ def test_a_run_is_continued_by_its_id(folder: Store) -> None:
     assert began.prefix == "runs/a"
     assert began.version.endswith("-a")
     assert list_runs(folder) == ["a"]
+
+
+def test_a_run_that_is_continued_says_so(folder: Store) -> None:
+    """The mark is written anew each time, and changes nothing about the run."""
+    began = open_run(folder, "a", tiny())
+    for _ in range(2):
+        folder.delete(f"runs/a/{AT_WORK}")
+        mark_at_work(open_run(folder, "a"))
+        assert folder.exists(f"runs/a/{AT_WORK}")
+    assert open_run(folder, "a", tiny()) == began
+
+
+def test_a_run_that_is_being_deleted_is_not_continued(folder: Store) -> None:
+    """Its experiment went after it was opened: it is refused, and no mark stays of it."""
+    run = open_run(folder, "a", tiny())
+    folder.delete("runs/a/experiment.json")
+    assert "run 'a' is being deleted" in catch_refusal(mark_at_work, run)
+    assert folder.list() == []
 
 
 def test_a_run_of_another_version_is_refused(folder: Store) -> None:

@@ -3,12 +3,14 @@
 import multiprocessing
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import s3fs
 
 from vae.store.open import open_store
 from vae.store.promises import Conflict, Store
@@ -87,6 +89,52 @@ def test_list_is_by_folder(store: Store) -> None:
     assert store.list() == sorted(["a/2", "a/1/x", "ab/1", "c", "a é+%&?#"])
     assert store.list("a") == ["a/1/x", "a/2"]
     assert store.list("c") == store.list("none") == []
+
+
+def test_details_say_how_large_and_when(store: Store) -> None:
+    """Sizes in bytes, times within a minute of now, of the same keys that are listed."""
+    before = time.time()
+    for key, size in (("a/1", 0), ("a/2/x", 70_000), ("b", 5)):
+        store.put(key, bytes(size))
+    entries = store.list_details()
+    assert [(entry.key, entry.size_bytes) for entry in entries] == [
+        ("a/1", 0),
+        ("a/2/x", 70_000),
+        ("b", 5),
+    ]
+    assert all(before - 60 < entry.modified_s < time.time() + 60 for entry in entries)
+    assert [entry.key for entry in store.list_details("a")] == store.list("a")
+    assert store.list_details("none") == store.list_details("b") == []
+
+
+def test_empty_folders_are_details_and_are_deleted(store: Store, tmp_path: Path) -> None:
+    """What clients leave as a folder is no object, is seen among the details, and goes."""
+    store.put("a/kept", b"x")
+    make_folder(store, tmp_path, "a/ray/x")
+    assert store.list() == ["a/kept"]
+    assert "a/ray/x/" in [entry.key for entry in store.list_details("a")]
+    store.delete("a/ray")
+    assert [entry.key for entry in store.list_details()] == ["a/kept"]
+
+
+def make_folder(store: Store, tmp_path: Path, key: str) -> None:
+    """An empty folder, as Ray leaves it in either store."""
+    if store.uri.startswith("s3"):
+        bucket, _, prefix = store.uri.removeprefix("s3://").partition("/")
+        fs = s3fs.S3FileSystem(skip_instance_cache=True)
+        fs.call_s3("put_object", Bucket=bucket, Key=f"{prefix}/{key}/", Body=b"")
+    else:
+        (tmp_path / "store" / key).mkdir(parents=True)
+
+
+def test_a_folder_is_deleted_by_two_at_once(tmp_path: Path) -> None:
+    """Whoever deletes a part of it first, it is gone and nobody fails."""
+    store = open_store(str(tmp_path))
+    for attempt in range(10):
+        for index in range(100):
+            store.put(f"a/{index % 7}/{attempt}-{index}", b"")
+        race(lambda _: store.delete("a"), writers=4)
+        assert store.list() == []
 
 
 def test_list_of_more_than_a_page(s3_uri: str) -> None:

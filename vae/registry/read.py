@@ -100,7 +100,7 @@ def find_version_of(store: Store, name: str, recipe: str) -> str | None:
     ):
         try:
             _, manifest = read_manifest(store, name, version)
-        except IntegrityError:  # damaged: as good as none, `vae list` says so
+        except UserError:  # damaged, as `vae list` says, or deleted just now: as good as none
             continue
         if manifest.recipe == recipe:
             return version

@@ -18,6 +18,8 @@ from vae.store.promises import Store
 
 RUN_ID_LENGTH = 84  # with the time of its beginning before it, still the name of a version
 RUN_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{RUN_ID_LENGTH - 1}}}")
+EXPERIMENT = "experiment.json"  # what makes a folder a run
+AT_WORK = "at-work.json"  # written whenever somebody begins or continues it
 REDO = "delete it, and the stage is done again"
 
 
@@ -63,7 +65,7 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
             f"run id {run_id!r} must be letters, digits, '.', '_' or '-', "
             f"at most {RUN_ID_LENGTH} of them"
         )
-    key = f"runs/{run_id}/experiment.json"
+    key = f"runs/{run_id}/{EXPERIMENT}"
     began = read_record(store, key, "begin a new run")
     if began is None:
         if experiment is None:
@@ -85,6 +87,21 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
         created=datetime.fromisoformat(began["created"]),
         store=store,
     )
+
+
+def mark_at_work(run: Run) -> None:
+    """Say in the store that the run is at work from now on, so that its files are left alone.
+
+    Raises UserError if they were being deleted just then. Who deletes a run takes its experiment
+    away before looking for this mark, and here it is looked for after the mark is made: one of the
+    two sees the other.
+    """
+    key = f"{run.prefix}/{AT_WORK}"
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    run.store.put(key, f'{{"since": "{since}"}}\n'.encode())
+    if not run.store.exists(f"{run.prefix}/{EXPERIMENT}"):
+        run.store.delete(key)
+        raise UserError(f"run '{run.run_id}' is being deleted: begin a new run")
 
 
 def make_run_id(name: str) -> str:

@@ -7,13 +7,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from vae.errors import UserError
 from vae.files import NO_ROOM, TEMPORARY, hash_bytes, reserve_beside
-from vae.store.promises import LOCKS, Conflict, check_key
+from vae.store.promises import LOCKS, Conflict, Entry, check_key
 
 STALE_AFTER_S = 24 * 3600.0
 
@@ -39,14 +39,17 @@ class LocalStore:
     def exists(self, key: str) -> bool:
         return self._locate(key).is_file()
 
+    def list_details(self, prefix: str = "") -> list[Entry]:
+        entries = []
+        for key in self._walk(prefix):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                found = (self.root / key).stat()
+                size_bytes = 0 if key.endswith("/") else found.st_size
+                entries.append(Entry(key, size_bytes, found.st_mtime))
+        return sorted(entries)
+
     def list(self, prefix: str = "") -> list[str]:
-        top = self._locate(prefix) if prefix else self.root
-        keys = []
-        for folder, folders, names in os.walk(top, onerror=_raise_unless_gone):
-            folders[:] = [name for name in folders if not _is_own(name)]
-            inside = Path(folder).relative_to(self.root)
-            keys += [(inside / name).as_posix() for name in names if not _is_own(name)]
-        return sorted(keys)
+        return sorted(key for key in self._walk(prefix) if not key.endswith("/"))
 
     def put(self, key: str, data: bytes) -> None:
         path = self._locate(key)
@@ -88,7 +91,7 @@ class LocalStore:
     def delete(self, prefix: str) -> None:
         path = self._locate(prefix)
         if path.is_dir():
-            shutil.rmtree(path)
+            remove_tree(path)
         elif path.exists():
             with self._lock(prefix):
                 path.unlink(missing_ok=True)
@@ -113,6 +116,16 @@ class LocalStore:
             yield
         except OSError as error:
             raise UserError(f"store {self.uri}: {error}") from error
+
+    def _walk(self, prefix: str) -> Iterator[str]:
+        """The keys of the objects below `prefix`/; of a folder with nothing in it, with a '/'."""
+        top = self._locate(prefix) if prefix else self.root
+        for folder, folders, names in os.walk(top, onerror=_raise_unless_gone):
+            inside = Path(folder).relative_to(self.root)
+            if not folders and not names and folder != str(self.root):
+                yield f"{inside.as_posix()}/"
+            folders[:] = [name for name in folders if not _is_own(name)]
+            yield from ((inside / name).as_posix() for name in names if not _is_own(name))
 
     def _locate(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -161,6 +174,13 @@ def reserve_in_folder(path: Path) -> Iterator[Path]:
     _make_folder(path.parent)
     with reserve_beside(path) as temporary:
         yield temporary
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it, also beside another who does the same."""
+    while folder.is_dir():
+        with suppress(FileNotFoundError):  # the other one was faster with a part of it
+            shutil.rmtree(folder)
 
 
 def _make_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ of racing writers one wins. *Replace if unchanged*: compare-and-swap on one obje
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vae.files import TEMPORARY
 
@@ -15,6 +15,17 @@ LOCKS = ".locks"
 
 class Conflict(Exception):
     """`Store.replace` lost the race: the object changed since it was read."""
+
+
+class Entry(NamedTuple):
+    """What is stored under a key: how large it is, and when it was written, by the store's clock.
+
+    A key that ends in "/" is an empty folder's.
+    """
+
+    key: str
+    size_bytes: int
+    modified_s: float  # since the epoch
 
 
 class Store(Protocol):
@@ -36,6 +47,12 @@ class Store(Protocol):
     def exists(self, key: str) -> bool:
         """Say whether the object is there; a folder of objects is not one."""
 
+    def list_details(self, prefix: str = "") -> list[Entry]:
+        """Return every object below `prefix`/ and what is left as empty folders, sorted by key.
+
+        On S3 such a folder is an object that some clients make, also where it is not empty.
+        """
+
     def list(self, prefix: str = "") -> list[str]:
         """Return the keys of every object below `prefix`/, sorted."""
 
@@ -52,7 +69,10 @@ class Store(Protocol):
         """Write an object to a file, whole; raises FileNotFoundError."""
 
     def delete(self, prefix: str) -> None:
-        """Delete the object `prefix` and everything below `prefix`/, if there."""
+        """Delete the object `prefix` and everything below `prefix`/, if there.
+
+        Two may delete the same at once.
+        """
 
     def check_writable(self) -> None:
         """Write and remove a probe; raises UserError saying what to fix."""

@@ -23,7 +23,7 @@ from s3fs.core import S3_RETRYABLE_ERRORS
 from vae.errors import UserError
 from vae.files import TEMPORARY
 from vae.store.local import reserve_in_folder
-from vae.store.promises import Conflict, check_key
+from vae.store.promises import Conflict, Entry, check_key
 from vae.store.s3_errors import check_endpoint, find_error_code, suggest_remedy
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
@@ -65,17 +65,12 @@ class S3Store:
             return False
         return True
 
+    def list_details(self, prefix: str = "") -> list[Entry]:
+        found = (entry for entry in self._walk(prefix) if not _is_temporary(entry.key))
+        return sorted(found)
+
     def list(self, prefix: str = "") -> list[str]:
-        root = f"{self.prefix}/" if self.prefix else ""
-        below = f"{self._build_key(prefix)}/" if prefix else root
-        keys: list[str] = []
-        more: dict[str, str] = {}
-        while True:
-            page = self._call("list_objects_v2", Prefix=below, **more)
-            keys += [item["Key"].removeprefix(root) for item in page.get("Contents", [])]
-            if not page["IsTruncated"]:
-                return sorted(key for key in keys if not _is_hidden(key))
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+        return [entry.key for entry in self.list_details(prefix) if not entry.key.endswith("/")]
 
     def put(self, key: str, data: bytes) -> None:
         self._fs.pipe_file(f"{self.bucket}/{self._build_key(key)}", data)
@@ -100,7 +95,8 @@ class S3Store:
             os.replace(temporary, destination)
 
     def delete(self, prefix: str) -> None:
-        keys = [self._build_key(prefix), *(self._build_key(key) for key in self.list(prefix))]
+        root = f"{self.prefix}/" if self.prefix else ""
+        keys = [self._build_key(prefix), *(root + entry.key for entry in self._walk(prefix))]
         for start in range(0, len(keys), DELETE_BATCH):
             batch = [{"Key": key} for key in keys[start : start + DELETE_BATCH]]
             response = self._call("delete_objects", Delete={"Objects": batch, "Quiet": True})
@@ -136,6 +132,20 @@ class S3Store:
             fs.retries = 1  # botocore makes 5 attempts already; 5 times 5 hang for half an hour
             self._by_process[process] = fs
         return self._by_process[process]
+
+    def _walk(self, prefix: str) -> Iterator[Entry]:
+        """All that is below `prefix`/, the objects that clients make for folders among it."""
+        root = f"{self.prefix}/" if self.prefix else ""
+        below = f"{self._build_key(prefix)}/" if prefix else root
+        more: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", Prefix=below, **more)
+            for item in page.get("Contents", []):
+                if key := item["Key"].removeprefix(root):
+                    yield Entry(key, item["Size"], item["LastModified"].timestamp())
+            if not page["IsTruncated"]:
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _build_key(self, key: str) -> str:
         return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
@@ -205,6 +215,5 @@ async def _drain(body: Any, file: BinaryIO) -> None:
             file.write(chunk)
 
 
-def _is_hidden(key: str) -> bool:
-    """Say whether a key is a probe's, or the empty object that some clients make for a folder."""
-    return key.endswith("/") or any(part.startswith(TEMPORARY) for part in key.split("/"))
+def _is_temporary(key: str) -> bool:
+    return any(part.startswith(TEMPORARY) for part in key.split("/"))
