@@ -140,7 +140,7 @@ def run_stage(stage: Stage, session: Session) -> Any:
     def run(session: Session) -> dict[str, Any]:
         return session.run_once(stage.name, lambda: work(session))
 
-    return make_task(stage, run)(session)
+    return make_task(stage, run, session.run.run_id)(session)
 
 
 def derive_run_id(experiment: Experiment | None) -> str:

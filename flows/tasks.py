@@ -15,10 +15,14 @@ from flows.stages import Stage
 from vae.errors import UserError
 
 
-def make_task(stage: Stage, work: Callable[..., Any]) -> Any:
-    """The Prefect task of a stage: two retries, and the store instead of Prefect's cache."""
+def make_task(stage: Stage, work: Callable[..., Any], run_id: str = "") -> Any:
+    """The Prefect task of a stage: two retries, and the store instead of Prefect's cache.
+
+    The task's run is named after the stage and the run, which Prefect's UI then shows.
+    """
     decorate: Any = task(
         name=stage.name,
+        task_run_name=f"{stage.name}-{run_id}" if run_id else None,
         description=stage.does,
         retries=2,
         retry_delay_seconds=[5, 60],

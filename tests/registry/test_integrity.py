@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from vae.errors import UserError
 from vae.registry.manifest import Best, IntegrityError, Manifest, verify
 from vae.registry.promote import promote
-from vae.registry.publish import publish
+from vae.registry.publish import Origin, publish
 from vae.registry.read import list_versions, pull
 from vae.store.open import open_store
 from vae.store.promises import Store
@@ -45,7 +45,7 @@ def build(folder: Path) -> Path:
 
 
 def publish_folder(store: Store, version: str, folder: Path) -> None:
-    publish(store, "m", version, folder, run_id="r", dataset_digest="d", experiment={})
+    publish(store, "m", version, folder, Origin("r", "d", {}))
 
 
 def publish_small(store: Store, tmp_path: Path) -> Store:

@@ -7,7 +7,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from vae.registry.manifest import Best, Manifest
-from vae.registry.publish import publish
+from vae.registry.publish import Origin, publish
 from vae.store.promises import Store
 
 DATASET = "d" * 64
@@ -32,16 +32,8 @@ def publish_version(
     recipe: str = "",
 ) -> Manifest:
     """Publish the files in a folder."""
-    return publish(
-        store,
-        name,
-        version,
-        directory,
-        run_id="run-1",
-        dataset_digest=dataset,
-        recipe=recipe,
-        experiment={"model": {"hidden": (200, 200)}},
-    )
+    origin = Origin("run-1", dataset, {"model": {"hidden": (200, 200)}}, recipe)
+    return publish(store, name, version, directory, origin)
 
 
 def best_of(store: Store, name: str = "m") -> Best:

@@ -23,7 +23,7 @@ from vae.publishing import pictures
 from vae.publishing.report import render
 from vae.registry.manifest import METRICS
 from vae.registry.promote import METRIC, JudgeAgain, Promotion, promote, refuse
-from vae.registry.publish import publish
+from vae.registry.publish import Origin, publish
 from vae.runs.records import Result
 from vae.runs.run import Run
 from vae.store.promises import Store
@@ -62,6 +62,7 @@ def publish_run(
     test = load(ref, run.store, "test")
     examples = Split(test.images[:EXAMPLES], test.labels[:EXAMPLES])
     pictures = draw_pictures(model, examples)
+    report = render(run, experiment, ref, stages, pictures)
     with tempfile.TemporaryDirectory(prefix="vae-publish-") as name:
         folder = Path(name)
         save_model(model, folder)
@@ -69,18 +70,11 @@ def publish_run(
         for picture, png in pictures.items():
             (folder / f"{picture}.png").write_bytes(png)
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
-        report = render(run, experiment, ref, stages, pictures)
         (folder / "report.html").write_text(report, encoding="utf-8")
-        manifest = publish(
-            run.store,
-            experiment.name,
-            run.version,
-            folder,
-            run_id=run.run_id,
-            dataset_digest=ref.digest,
-            experiment=experiment.to_dict(),
-            recipe=hash_recipe(run.experiment, ref.digest),
+        origin = Origin(
+            run.run_id, ref.digest, experiment.to_dict(), hash_recipe(run.experiment, ref.digest)
         )
+        manifest = publish(run.store, experiment.name, run.version, folder, origin)
     promotion = promote_if_usable(run, experiment, ref, metrics, judge_again)
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
     digests = {name: record.sha256 for name, record in manifest.files.items()}

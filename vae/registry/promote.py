@@ -57,21 +57,28 @@ def promote(
     )
     while True:
         best, token = read_best(store, name)
-        rival = best
-        if best and best.dataset != candidate.dataset and best.metric == metric and judge_again:
-            judged = judge_again(read_manifest(store, name, best.version)[1])
-            if judged is not None:
-                rival = replace(best, value=judged, dataset=candidate.dataset)
+        rival = _judge_again(best, candidate, store, name, judge_again)
         if rival and (why := _find_difference(candidate, rival)):
             return refuse(name, version, f"{why}; delete {locate_best(name)} to begin anew", value)
-        wins = rival is None or candidate.value < rival.value
-        winner = candidate if wins or rival is None else rival
+        winner = candidate if rival is None or candidate.value < rival.value else rival
         try:
             if winner != best:
                 store.replace(locate_best(name), winner.to_bytes(), token)
         except Conflict:
             continue  # another version was promoted meanwhile: compare with that one
         return _describe(winner, candidate, rival)
+
+
+def _judge_again(
+    best: Best | None, candidate: Best, store: Store, name: str, judge_again: JudgeAgain | None
+) -> Best | None:
+    """The best as it is on the candidate's images, where it was judged on others and can be."""
+    if best is None or judge_again is None or best.metric != candidate.metric:
+        return best
+    if best.dataset == candidate.dataset:
+        return best
+    judged = judge_again(read_manifest(store, name, best.version)[1])
+    return best if judged is None else replace(best, value=judged, dataset=candidate.dataset)
 
 
 def _describe(winner: Best, candidate: Best, rival: Best | None) -> Promotion:

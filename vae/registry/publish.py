@@ -4,7 +4,7 @@ import platform
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vae.errors import UserError
 from vae.registry.manifest import (
@@ -23,17 +23,16 @@ from vae.store.promises import Store
 PACKAGES = ("torch", "torchvision", "ray", "prefect", "wandb", "s3fs", "vae-pipeline")
 
 
-def publish(
-    store: Store,
-    name: str,
-    version: str,
-    directory: Path,
-    *,
-    run_id: str,
-    dataset_digest: str,
-    experiment: dict[str, Any],
-    recipe: str = "",
-) -> Manifest:
+class Origin(NamedTuple):
+    """Where a version comes from."""
+
+    run_id: str
+    dataset: str  # digest
+    experiment: dict[str, Any]  # with the settings that won
+    recipe: str = ""  # digest of all that decides the model
+
+
+def publish(store: Store, name: str, version: str, directory: Path, origin: Origin) -> Manifest:
     """Publish every file of `directory` as one version that never changes, and return its manifest.
 
     A file that is there already, from before a crash or of another publisher of the run, stays: its
@@ -46,12 +45,9 @@ def publish(
     manifest = Manifest(
         name=name,
         version=version,
-        run_id=run_id,
-        dataset=dataset_digest,
-        experiment=experiment,
-        recipe=recipe,
         packages=list_packages(),
         files=_record_files(directory),
+        **origin._asdict(),
     )
     manifest = Manifest.from_bytes(manifest.to_bytes(), str(directory))  # as a reader will see it
     check_promises(store)
