@@ -63,6 +63,7 @@ def pipeline(
         skip_unchanged: do nothing if a version of the same data and settings is published
         new_seed: train with a seed of the flow run's own, another at every run
     """
+    logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
     if new_seed and run_id is None:
         overrides = {"seed": derive_seed_of_flow_run()} | (overrides or {})
     if skip_unchanged and run_id is None and experiment and until == "publish":
@@ -81,8 +82,8 @@ def find_unchanged(experiment: Experiment, store: Store) -> str | None:
 
     Fetches the dataset, because what is in a folder of images may have changed.
     """
-    ref = prepare(locate(experiment.data), store)
-    begun = replace(experiment, data=locate(experiment.data))
+    begun = replace(experiment, data=locate(experiment.data))  # as a run of it would
+    ref = prepare(begun.data, store)
     return find_version_of(store, experiment.name, hash_recipe(begun, ref.digest))
 
 
@@ -105,7 +106,6 @@ def run_stages(
     workers: str,
 ) -> dict[str, Any]:
     """Run the stages in order up to `until`; what came of it, the run's id, where W&B keeps it."""
-    logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
     last = NAMES.index(check_stage(until))
     chosen = load_experiment(experiment, overrides) if experiment else None
     opened_store = choose_store(store)
@@ -116,9 +116,8 @@ def run_stages(
     with open_session(run, Workers.parse(workers)) as session:
         for stage in STAGES[: last + 1]:
             result = run_stage(stage, session)
-    if (
-        until == "publish" and until not in session.times
-    ):  # published before: is it still what it was
+    published_before = until == "publish" and until not in session.times
+    if published_before:
         check_published(opened_store, run.experiment.name, result["version"])
     log.info("time     %s", session.format_times())
     where = {"urls": session.tracker.urls, "paths": [str(p) for p in session.tracker.paths]}

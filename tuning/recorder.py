@@ -9,7 +9,7 @@ from ray import cloudpickle, tune
 from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
-from tuning.replay import Proposal
+from tuning.sampler import Proposal
 from vae.errors import describe_error
 from vae.runs.records import Result, create_record, read_record
 from vae.runs.run import Run

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from ray import tune
 
+from tuning.pruner import build_pruner
 from tuning.recorder import Listener, Recorder, read_proposals, read_trials
-from tuning.replay import METRIC, build_pruner, build_sampler
+from tuning.sampler import METRIC, build_sampler
 from vae.cluster.session import Resources, run_interruptibly
 from vae.data.datasets import DatasetRef, load
 from vae.experiments.loading import apply_overrides, parse_experiment

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.command import descendants, named
 from tests.support.listeners import Silent
+from tuning.recorder import read_proposals, read_trials
 from tuning.search import search
 from vae.cluster.session import Resources, Workers, join_cluster
 from vae.data.datasets import prepare
@@ -74,13 +75,15 @@ def test_what_a_trial_raised_is_told(resources: Resources, tmp_path: Path) -> No
 
 
 def test_a_trial_whose_process_was_lost_is_run_again(resources: Resources, tmp_path: Path) -> None:
-    """Its settings were not to blame: nothing is recorded, and the next search makes up for it."""
-    run = run_of(tmp_path, [1e-3])
+    """Its settings were not to blame: the next search runs it, with the settings it had."""
+    run = run_of(tmp_path, [1e-3, 2e-3, 3e-3])
     dataset = prepare(run.experiment.data, run.store)
     killer = Killer()
     with pytest.raises(RuntimeError, match="1 of 1 trials were lost with their processes"):
         search(run, dataset, resources, killer)
     assert len(killer.killed) == 1
-    assert not run.store.list(f"{run.prefix}/search")
+    [proposal] = read_proposals(run, f"{run.prefix}/search")
+    assert not read_trials(run, f"{run.prefix}/search")
     [trial] = search(run, dataset, resources, Silent())
     assert (trial.number, trial.epochs, trial.error) == (1, EPOCHS, None)
+    assert trial.overrides == proposal.overrides

@@ -6,13 +6,13 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-import torch
 import torch.distributed as dist
 from ray.util.queue import Queue
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from vae.data.datasets import DatasetRef, load
+from vae.data.datasets import DatasetRef
+from vae.data.rows import load_rows
 from vae.errors import UserError
 from vae.experiments.loading import parse_experiment
 from vae.models.networks import VAE
@@ -69,9 +69,7 @@ class Worker:
         self.events, self.beat = job["events"], time.time()
         experiment = parse_experiment(job["experiment"])
         ref = DatasetRef.from_json(job["dataset"])
-        train, val = (
-            torch.from_numpy(load(ref, self.store, split).images) for split in ("train", "val")
-        )
+        train, val = (load_rows(ref, self.store, split) for split in ("train", "val"))
         self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduce)
         self.epochs = experiment.train.epochs
         if self.shard.rank == 0 and is_emulated(experiment.train, self.device):
@@ -88,8 +86,7 @@ class Worker:
             row, losses = self.fit.run_epoch(forward, self.send_heartbeat)
             history = [*history, row]
             if self.shard.rank == 0:
-                checkpoints.save(self.store, self.prefix, state, history)
-                checkpoints.prune(self.store, self.prefix, history)
+                checkpoints.keep_epoch(self.store, self.prefix, state, history)
                 self.events.put({"row": row, "losses": losses.tolist()})
         return history
 

@@ -31,6 +31,15 @@ class Checkpoint(NamedTuple):
     key: str
 
 
+def keep_epoch(store: Store, prefix: str, state: TrainState, history: History) -> None:
+    """Save the state after every epoch, and delete what is needed no more. Rank 0 alone calls it.
+
+    This is where it is decided how often training is saved.
+    """
+    save(store, prefix, state, history)
+    prune(store, prefix, history)
+
+
 def save(store: Store, prefix: str, state: TrainState, history: History) -> Checkpoint:
     """Write the state after an epoch as one object below `prefix`. Rank 0 alone calls it."""
     buffer = io.BytesIO()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.data.binarization import prepare_inputs
+from vae.data.rows import place_rows
 from vae.evaluation.bounds import Sums, count_chunks, sum_elbo, sum_likelihood
 from vae.experiments.settings import EvaluationConfig, Experiment
 from vae.models.networks import DTYPES, VAE, build_model
@@ -40,8 +41,8 @@ class Fit:
         reduce: Callable[[Tensor], Tensor] = lambda x: x,
     ) -> None:
         self.experiment, self.reduce = experiment, reduce
-        self.train = train.to(device)
-        self.val = prepare_inputs(val, experiment.data).to(device)
+        self.train = place_rows(train, device)
+        self.val = place_rows(prepare_inputs(val, experiment.data), device)
         self.state = create_state(initialize_model(experiment, train), experiment.train, device)
         self.step = choose_step(device, shard)
         self.plan = plan_batches(experiment)

@@ -1,23 +1,19 @@
-"""A search that goes on as if it had never been stopped.
+"""What a search proposes: Optuna's TPE, which goes on as if it had never been stopped.
 
-What was proposed before is proposed again: Optuna's sampler draws as often as it had, and is told
-what came of it; the trials that a kill took begin anew with the settings they had. ASHA is told
-every loss that it had been. One trial at a time, the search is then the one it would have been;
-several side by side end in another order each time anyway, which TPE sees after its first ten.
+What was proposed before is proposed again: the sampler draws as often as it had, and is told what
+came of it; the trials that a kill took begin anew with the settings they had. One trial at a time,
+the search is then the one it would have been; several side by side end in another order each time
+anyway, which TPE sees after its first ten.
 """
 
-import math
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import optuna
-from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from tuning.space import build_space
-from vae.experiments.settings import Experiment, SearchConfig, Value
+from vae.experiments.settings import Experiment, Value
 from vae.runs.trials import Trial
 
 METRIC = "best_loss"  # the lowest validation loss so far, in nats
@@ -80,23 +76,3 @@ def build_sampler(
     )
     sampler.replay(proposals, done)
     return sampler
-
-
-def build_pruner(config: SearchConfig, done: Sequence[Trial]) -> ASHAScheduler:
-    """The scheduler that stops the hopeless early, as it was after these trials."""
-    pruner = ASHAScheduler(
-        time_attr="epoch",
-        metric=METRIC,
-        mode="min",
-        max_t=config.epochs,
-        grace_period=config.grace_epochs,
-        reduction_factor=2,
-    )
-    for trial in done:
-        replayed = TuneTrial("replayed", stub=True)
-        pruner.on_trial_add(None, replayed)
-        lowest = accumulate((math.inf, *trial.losses), min)
-        for epoch, loss in enumerate(lowest):
-            if epoch:  # before it, there was no loss
-                pruner.on_trial_result(None, replayed, {"epoch": epoch, METRIC: loss})
-    return pruner

@@ -5,7 +5,8 @@ import itertools
 import pytest
 from ray.tune.experiment import Trial as TuneTrial
 
-from tuning.replay import METRIC, Proposal, ReplayedSearch, build_pruner, build_sampler
+from tuning.pruner import build_pruner
+from tuning.sampler import METRIC, Proposal, ReplayedSearch, build_sampler
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Overrides, SearchConfig, Value
 from vae.runs.trials import Trial
