@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import vae.cluster  # noqa: F401, sets what Ray reads, before any test imports Ray
 from tests.support.s3_server import S3Server, start_s3_server
 from vae.store.open import open_store
 from vae.store.promises import Store

@@ -75,6 +75,25 @@ def test_the_search_alone_sets_rays_environment_first() -> None:
     assert run_python(f"{program}print(os.environ['RAY_ENABLE_AUTO_CONNECT'])") == "0"
 
 
+def test_ray_may_be_imported_first() -> None:
+    """A user's own process that has Ray already gets its session all the same."""
+    program = (
+        "import ray\n"
+        "from vae.cluster.session import Workers, join_cluster\n"
+        "with join_cluster(Workers(1, 1)) as cluster:\n"
+        "    print('cpus', cluster.result().cpus)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert "cpus" in done.stdout, done.stderr
+
+
 def find_requirements(names: list[str]) -> set[str]:
     """The installed distributions that these need, and those that they do; also themselves."""
     found: set[str] = set()

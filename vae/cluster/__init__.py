@@ -1,6 +1,7 @@
 """The cluster: all of Ray but Tune. Importing it sets what Ray reads when it is first imported."""
 
 import os
+import sys
 
 # In the driver and in workers; a value that the user has set stays.
 RAY_ENVIRONMENT = {
@@ -14,15 +15,19 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 LOCAL_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",  # as Ray advises
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes the one machine away with a warning
 }
+# As Ray advises. It reads this once, when it is imported, and the processes that it starts later
+# would read another value than it did.
+AUTHENTICATION = {"RAY_AUTH_MODE": "token"}
 
 
 def set_environment() -> None:
     """Set the variables that are not set, those of a local cluster unless one is to be joined."""
-    local = {} if os.environ.get("RAY_ADDRESS") else LOCAL_ENVIRONMENT
-    for name, value in (RAY_ENVIRONMENT | local).items():
+    wanted = dict(RAY_ENVIRONMENT)
+    if not os.environ.get("RAY_ADDRESS"):
+        wanted |= LOCAL_ENVIRONMENT | ({} if "ray" in sys.modules else AUTHENTICATION)
+    for name, value in wanted.items():
         os.environ.setdefault(name, value)
 
 

@@ -1,4 +1,4 @@
-"""Where the rows of a split lie: in memory once they are read, then whole on the device that trains.
+"""Where the rows of a split lie: in memory once read, then whole on the device that trains.
 
 A step takes rows by their numbers from what `place_rows` returns, and never asks where they are.
 """
