@@ -1,5 +1,7 @@
 """Stores for the tests, a temporary folder and a real S3 server; and how long they may take."""
 
+import logging
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,14 @@ E2E = Path(__file__).parent / "e2e"
 SERVERS = {"s3_server", "prefect_server"}
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many processes again as there are cores: half of a test's time it waits for servers."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return max(2, cores * 3 // 2)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what asks for a server or is end to end; run files without quick tests first.
 
@@ -30,6 +40,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     quick = {item.path for item in items if not item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path in quick)
+
+
+@pytest.fixture(autouse=True)
+def kept_log_level() -> Iterator[None]:
+    """A flow in the tests' process has the package speak, and would have it speak in later tests."""
+    package = logging.getLogger("vae")
+    level = package.level
+    yield
+    package.setLevel(level)
 
 
 @pytest.fixture(scope="session")

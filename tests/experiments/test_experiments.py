@@ -84,6 +84,7 @@ def test_a_users_file(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"sed": 1}, "unknown setting 'sed', did you mean 'seed'?"),
+        ({"quux_zzz": 1}, "unknown setting 'quux_zzz': vae settings lists all"),
         ({"train": {"learning_rat": 1}}, "did you mean 'train.learning_rate'?"),
         ({"train": {"epochs": "3"}}, "train.epochs: input should be a valid integer, given '3'"),
         ({"train": {"epochs": 3.0}}, "train.epochs: input should be a valid integer, given 3.0"),

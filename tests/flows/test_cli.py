@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,16 @@ def here(
 def refused(here: Main) -> Callable[..., str]:
     """The one line with which the command line refuses."""
     return lambda *arguments, **environment: one_line(*here(*arguments, **environment))
+
+
+def test_version_and_settings() -> None:
+    """What is installed, and what can be set: values of an experiment beside the defaults."""
+    assert vae("--version") == (0, f"vae-pipeline {metadata.version('vae-pipeline')}\n", "")
+    status, out, err = vae("settings", "--experiment", "tiny")
+    assert (status, err) == (0, "")
+    assert "train.learning_rate = 0.003    (default 0.001)\n" in out
+    assert 'train.schedule = "constant"\n' in out
+    assert "constant or cosine" in out
 
 
 def test_help_lists_every_command() -> None:
