@@ -1,7 +1,6 @@
 """Stores for the tests, a temporary folder and a real S3 server; and how long they may take."""
 
 import logging
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 import vae.cluster  # noqa: F401, sets what Ray reads, before any test imports Ray
 from tests.support.s3_server import S3Server, start_s3_server
+from vae.cluster.session import count_local_cpus
 from vae.store.open import open_store
 from vae.store.promises import Store
 
@@ -23,11 +23,8 @@ SERVERS = {"s3_server", "prefect_server"}
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Half as many processes again as there are cores: half of a test's time it waits for servers."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(2, cores * 3 // 2)
+    """Half as many processes again as there are cores: for a third of it tests wait for servers."""
+    return max(2, count_local_cpus() * 3 // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def kept_log_level() -> Iterator[None]:
-    """A flow in the tests' process has the package speak, and would have it speak in later tests."""
+    """A flow in the tests' process has the package speak: the tests after it are to be silent."""
     package = logging.getLogger("vae")
     level = package.level
     yield
