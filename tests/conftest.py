@@ -1,6 +1,7 @@
 """Stores for the tests, a temporary folder and a real S3 server; and how long they may take."""
 
 import logging
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,21 +11,17 @@ import pytest
 
 import vae.cluster  # noqa: F401, sets what Ray reads, before any test imports Ray
 from tests.support.s3_server import S3Server, start_s3_server
-from vae.cluster.session import count_local_cpus
 from vae.store.open import open_store
 from vae.store.promises import Store
 
+# There is a test process for each core: with as many threads in each, they wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("any machine", deadline=None)  # time fails no test
 hypothesis.settings.load_profile("any machine")
 
 
 E2E = Path(__file__).parent / "e2e"
 SERVERS = {"s3_server", "prefect_server"}
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Half as many processes again as there are cores: for a third of it tests wait for servers."""
-    return max(2, count_local_cpus() * 3 // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
