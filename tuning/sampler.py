@@ -34,11 +34,16 @@ class ReplayedSearch(OptunaSearch):
     def replay(self, proposals: Sequence[Proposal], done: Sequence[Trial]) -> None:
         """Propose what was proposed, in its order, and tell what came of it."""
         self.waiting, ended = [], {trial.number: trial for trial in done}
-        for proposal in sorted(proposals):
-            name = f"replayed-{proposal.number}"
+        left = sorted(proposals)
+        for count in range(len(proposals)):
+            name = f"replayed-{count}"
             suggested = self.suggest(name)
+            # Trials side by side may have begun in another order than they were proposed in.
+            same = [given for given in left if given.overrides == suggested]
+            proposal = same[0] if same else left[0]
+            left.remove(proposal)
             trial = ended.get(proposal.number)
-            if suggested != proposal.overrides:  # trials side by side had ended in another order
+            if not same:  # of trials side by side, others had ended when it was proposed
                 self.on_trial_complete(name, error=True)
                 if trial is None:
                     self.enqueue(proposal.overrides, name)

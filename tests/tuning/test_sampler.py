@@ -73,6 +73,19 @@ def test_the_proposals_are_those_of_an_undisturbed_search(killed_at: list[int]) 
     assert proposals == straight
 
 
+def test_trials_that_began_in_another_order_are_told_all_the_same() -> None:
+    """Two that were proposed together may be numbered either way: each keeps its own result."""
+    made: list[Proposal] = []
+    search_on(build_sampler(EXPERIMENT, [], []), made, [], 4)
+    swapped = [Proposal(1, made[1].overrides), Proposal(2, made[0].overrides), *made[2:]]
+    done = [ended(given.number, given.overrides) for given in swapped[:3]]
+    sampler = build_sampler(EXPERIMENT, swapped, done)
+    assert [trial.value for trial in sampler._ot_study.trials[:3]] == [
+        loss_of(given.overrides) for given in made[:3]
+    ]
+    assert sampler.suggest("trial-4") == made[3].overrides
+
+
 def test_what_ended_in_another_order_is_not_lost() -> None:
     """Proposals that the sampler would not make again are tried, and told, all the same."""
     made: list[Proposal] = []
