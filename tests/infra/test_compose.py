@@ -1,5 +1,6 @@
 """The local stack is valid, closed, and refuses to start without its secrets."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -9,30 +10,20 @@ import pytest
 import yaml
 from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 
-from tests.support.repository import INFRA, ROOT, example_settings, locked_version, run_tool
+from tests.infra.compose_services import COMPOSE, resolve_compose
+from tests.support.repository import ROOT, example_settings, locked_version
 
-COMPOSE = INFRA / "compose.yaml"
 TEXT = COMPOSE.read_text()
 REQUIRED = sorted(set(re.findall(r"\$\{([A-Z_]+):\?", TEXT)))
 IMAGE = "vae-pipeline"
 
 
-def config(path: Path, without: str = "") -> tuple[int, str, str]:
-    """Run `compose config` on the example settings, each secret a dummy but the one `without`."""
-    settings = {name: value or "dummy" for name, value in example_settings().items()}
-    settings.pop(without, None)
-    path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    arguments = ["--env-file", str(path), "--file", str(COMPOSE), "--profile", "gpu", "config"]
-    result = run_tool("docker-compose", *arguments)
-    return result.returncode, result.stdout, result.stderr
-
-
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The services as Compose resolves them, all profiles included."""
-    status, output, errors = config(tmp_path_factory.mktemp("compose") / "env")
+    status, output, errors = resolve_compose(tmp_path_factory.mktemp("compose"))
     assert (status, errors) == (0, "")
-    resolved: dict[str, dict[str, Any]] = yaml.safe_load(output)["services"]
+    resolved: dict[str, dict[str, Any]] = json.loads(output)["services"]
     return resolved
 
 
@@ -40,7 +31,7 @@ def test_all_services_are_there(services: dict[str, Any]) -> None:
     """Compose accepts the file and finds every part of the stack in it."""
     ray = {"ray-head", "ray-worker", "ray-worker-gpu"}
     prefect = {"prefect-server", "prefect-worker", "deploy"}
-    assert set(services) == {"postgres", "seaweedfs"} | prefect | ray
+    assert set(services) == {"postgres", "seaweedfs", "certificate"} | prefect | ray
 
 
 def test_rays_objects_fit_into_shared_memory(services: dict[str, Any]) -> None:
@@ -51,15 +42,15 @@ def test_rays_objects_fit_into_shared_memory(services: dict[str, Any]) -> None:
 
 
 def test_secrets_are_required() -> None:
-    """The four secrets, and nothing else, have no default."""
-    secrets = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "POSTGRES_PASSWORD", "RAY_AUTH_TOKEN"]
-    assert secrets == REQUIRED
+    """The five secrets, and nothing else, have no default."""
+    s3 = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    assert [*s3, "POSTGRES_PASSWORD", "PREFECT_API_AUTH_STRING", "RAY_AUTH_TOKEN"] == REQUIRED
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_missing_secret_is_named(name: str, tmp_path: Path) -> None:
     """Without a secret Compose stops, names it, and says where it belongs."""
-    status, _, errors = config(tmp_path / "env", without=name)
+    status, _, errors = resolve_compose(tmp_path, without=name)
     assert status != 0
     assert f"required variable {name} is missing a value: set it in infra/.env" in errors
 
@@ -79,9 +70,11 @@ def test_example_names_every_variable_and_no_secret() -> None:
 
 def test_no_literal_secret() -> None:
     """Whatever is named like a secret takes its value from the environment."""
-    named = re.findall(r"^\s*(\w*(?:PASSWORD|TOKEN|SECRET|KEY)\w*):[ ]*(.*)$", TEXT, re.MULTILINE)
+    named = re.findall(
+        r"^\s*(\w*(?:PASSWORD|TOKEN|SECRET|KEY|AUTH_STRING)\w*):[ ]*(.*)$", TEXT, re.MULTILINE
+    )
     assert len(named) >= 5
-    assert [name for name, value in named if value and not value.startswith("${")] == []
+    assert [name for name, value in named if value and value[0] not in "$/"] == []
     passwords = re.findall(r"postgresql\S*://\w+:(?:\\\n\s*)?(\S+)", TEXT)
     assert passwords == ["${POSTGRES_PASSWORD:?set"]
 
@@ -107,9 +100,15 @@ def test_object_store_is_the_tested_one(services: dict[str, Any]) -> None:
 
 
 def test_store_is_in_the_bucket_that_is_created(services: dict[str, Any]) -> None:
-    """VAE_STORE points into the bucket that the S3 server makes when it starts."""
+    """VAE_STORE points into the bucket that is made before anything is deployed."""
     bucket = services["prefect-worker"]["environment"]["VAE_STORE"].split("/")[2]
-    assert f"-bucket={bucket}" in services["seaweedfs"]["command"]
+    assert f'makedirs("{bucket}"' in services["deploy"]["command"][-1]
+
+
+def test_prefects_key_is_where_flows_are(services: dict[str, Any]) -> None:
+    """Whoever has it runs code beside every secret: neither Ray's nodes nor the store have it."""
+    with_key = {name for name, s in services.items() if "AUTH_STRING" in str(s.get("environment"))}
+    assert with_key == {"prefect-server", "deploy", "prefect-worker"}
 
 
 @pytest.mark.parametrize("name", ["prefect-worker", "ray-head", "ray-worker", "ray-worker-gpu"])

@@ -1,5 +1,6 @@
 """A real S3 server on loopback, for the tests that need one."""
 
+import json
 import random
 import secrets
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sysconfig
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +48,17 @@ class S3Server:
         shutil.rmtree(self.directory)
 
 
-def start_s3_server(attempts: int = 3) -> S3Server:
+def start_s3_server(
+    attempts: int = 3, policies: Mapping[str, dict[str, object]] | None = None
+) -> S3Server:
     """Start SeaweedFS on free loopback ports and wait until its bucket answers.
 
+    A policy's name is the access key of who has its rights alone; the secret is the server's.
     Keys are random for each server, so a neighbour that won the same port is never mistaken for
     ours. Raises RuntimeError with the server's log if no attempt came up.
     """
     for _ in range(attempts):
-        server = _launch(_free_ports(len(SERVICES)))
+        server = _launch(_free_ports(len(SERVICES)), policies or {})
         if _wait_ready(server):
             return server
         log = (server.directory / "server.log").read_text()
@@ -82,7 +87,7 @@ def _bind(held: ExitStack, port: int) -> bool:
     return True
 
 
-def _launch(ports: list[int]) -> S3Server:
+def _launch(ports: list[int], policies: Mapping[str, dict[str, object]]) -> S3Server:
     weed = Path(sysconfig.get_path("scripts")) / "weed"
     directory = Path(tempfile.mkdtemp(prefix="s3-"))  # short: it holds Unix sockets
     port = dict(zip(SERVICES, ports, strict=True))
@@ -94,11 +99,28 @@ def _launch(ports: list[int]) -> S3Server:
     for name, number in port.items():
         command += [f"-{name}.port={number}", f"-{name}.port.grpc={number + GRPC_OFFSET}"]
     env = _client_env(port["s3"])
+    if policies:
+        identities = directory / "identities.json"
+        identities.write_text(_describe_identities(policies, env["AWS_SECRET_ACCESS_KEY"]))
+        command.append(f"-s3.config={identities}")
     with (directory / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command, env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     return S3Server(env, BUCKET, process, directory)
+
+
+def _describe_identities(policies: Mapping[str, dict[str, object]], secret: str) -> str:
+    identities = [
+        {
+            "name": name,
+            "credentials": [{"accessKey": name, "secretKey": secret}],
+            "policyNames": [name],
+        }
+        for name in policies
+    ]
+    contents = [{"name": name, "content": json.dumps(policies[name])} for name in policies]
+    return json.dumps({"identities": identities, "policies": contents})
 
 
 def _client_env(port: int) -> dict[str, str]:

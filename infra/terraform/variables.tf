@@ -1,0 +1,27 @@
+variable "region" {
+  description = "Region of the bucket: AWS_DEFAULT_REGION of whatever reads the store."
+  type        = string
+  default     = "us-east-1"
+}
+
+variable "bucket" {
+  description = "Name of the bucket, which must not exist yet."
+  type        = string
+}
+
+variable "prefix" {
+  description = "Prefix of the store in the bucket, one name: Ray makes an empty object for each folder above its own."
+  type        = string
+  default     = "store"
+
+  validation {
+    condition     = can(regex("^[^/*?]+$", var.prefix))
+    error_message = "Must be one name, without slashes and wildcards."
+  }
+}
+
+variable "older_versions_days" {
+  description = "Days after which what was replaced or deleted is gone for good."
+  type        = number
+  default     = 30
+}
