@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flows.stages import NAMES, STAGES
-from vae.errors import UserError
+from vae.errors import FailedRunError, UserError
 from vae.files import write_whole
 
 STARTED = time.time()
@@ -241,10 +241,22 @@ def write_picture(path: Path, png: bytes) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def main() -> None:
-    """Run the command line; what a user can fix is one line and status 2."""
+def check_current_folder() -> None:
+    """Raise UserError if the current folder was deleted: most of what is imported asks for it."""
     try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder was deleted, go to another one: cd") from error
+
+
+def main() -> None:
+    """Run the command line; what a user can fix is one line and status 2, other failures 1."""
+    try:
+        check_current_folder()
         app()
+    except FailedRunError as error:
+        typer.echo(f"vae: {error}", err=True)
+        sys.exit(1)
     except UserError as error:
         typer.echo(f"vae: {error}", err=True)
         sys.exit(2)

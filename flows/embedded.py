@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.view import View
 from vae.cluster.session import Workers, check_local, join_cluster
-from vae.errors import UserError
+from vae.errors import FailedRunError, UserError, describe_error
 from vae.experiments.loading import load_experiment, parse_override
 from vae.experiments.settings import Value
 from vae.runs.run import Run, make_run_id, open_run
@@ -85,7 +85,12 @@ def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, 
 
     with join_cluster(Workers.parse(parameters["workers"])) as cluster, connect(server):
         COMMAND.set(Command(began, cluster, view))
-        outcome: Any = pipeline(**parameters)  # of Prefect's type, the state that holds it
+        try:
+            outcome: Any = pipeline(**parameters)  # of Prefect's type, the state that holds it
+        except UserError:
+            raise
+        except Exception as error:
+            raise FailedRunError(describe_error(error)) from error
     ended: dict[str, Any] = outcome
     return ended
 
@@ -108,8 +113,9 @@ def stop_in_order(command: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # Prefect makes other exceptions of the one from `stop`
-        if not received and isinstance(error, UserError):
-            raise UserError(f"{error}; continue with: {command}") from error
+        if not received and isinstance(error, UserError | FailedRunError):
+            kind = UserError if isinstance(error, UserError) else FailedRunError
+            raise kind(f"{error}; continue with: {command}") from error
         if not received:
             print(f"vae: continue with: {command}", file=sys.stderr)
             raise

@@ -8,9 +8,12 @@ Prefect can start such a server itself, but not so that a command ends well:
   standard input, which the command holds.
 - Prefect starts its server at the first call, and the command waits. This one starts while the
   command imports the rest.
+- If Prefect's server is killed, the run fails at its next call. This one is started again, at the
+  same address with the same database, and Prefect's client asks again until it answers.
 """
 
 import atexit
+import logging
 import os
 import re
 import signal
@@ -22,7 +25,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
+from urllib.parse import urlsplit
 
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
@@ -31,37 +35,86 @@ from vae.errors import UserError, extract_message
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/api")
 RAISED = re.compile(r"[\w.]+(Error|Exception)\b")  # how a traceback ends
 LOOPBACK = "127.0.0.1"
+RESTARTS = 3  # of a server that ends before the command does
+
+log = logging.getLogger("vae.server")
 
 
-class Server(NamedTuple):
-    """A server that is starting, and where it says what is wrong."""
+class Server:
+    """The server's process, and where it says what is wrong."""
 
-    process: subprocess.Popen[str]
-    errors: IO[str]
+    def __init__(self) -> None:
+        self.port = 0  # any that is free
+        self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        self.ending = threading.Event()
+        self.starting = threading.Lock()
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the process; it says where it answers once it does."""
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        return subprocess.Popen(
+            # -P: never a module of the current folder
+            [sys.executable, "-P", "-m", __name__, str(self.port)],
+            env=os.environ | settings,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            start_new_session=True,
+        )
+
+    def keep(self) -> None:
+        """Start it again at its port whenever it ends, until it is to end, or RESTARTS times."""
+        for _ in range(RESTARTS):
+            status = self.process.wait()
+            with self.starting:
+                if self.ending.is_set():
+                    return
+                log.warning("Prefect's own server ended with status %d, starting it again", status)
+                with self.process:  # its pipes
+                    pass
+                self.process = self.start()
+        if self.process.wait() and not self.ending.is_set():
+            log.warning("Prefect's own server ended %d times: it is left so", RESTARTS + 1)
+
+    def let_end(self) -> None:
+        """Have it started no more."""
+        with self.starting:
+            self.ending.set()
+
+    def end(self) -> None:
+        """End it and wait until it has."""
+        self.let_end()
+        self.process.communicate()
 
 
 def launch_server() -> Server | None:
     """A server that is starting, or none where the settings name one or forbid it.
 
-    It ends with this process, however that ends. Raises UserError where its database has no place.
+    It ends with this process, however that ends. Raises UserError where its database has no place,
+    and on a machine where it could not answer.
     """
     settings = get_current_settings()
     if settings.api.url or not settings.server.ephemeral.enabled:
         return None
     check_home(settings.home)
+    check_loopback()
     bypass_proxy()
-    errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, as long as the server
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__],  # -P: never a module of the current folder
-        env=os.environ | settings.to_environment_variables(exclude_unset=True),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        start_new_session=True,
-    )
-    atexit.register(process.communicate)  # runs after Prefect has sent the last of its logs
-    return Server(process, errors)
+    server = Server()
+    atexit.register(server.end)  # runs after Prefect has sent the last of its logs
+    return server
+
+
+def check_loopback() -> None:
+    """Raise UserError if this machine has no loopback of IPv4, at which Ray answers as well."""
+    try:
+        socket.create_server((LOOPBACK, 0)).close()
+    except OSError as error:
+        raise UserError(
+            f"nothing can listen at {LOOPBACK} ({error.strerror}), where Prefect's server and Ray "
+            f"are to answer: ip addr add {LOOPBACK}/8 dev lo"
+        ) from error
 
 
 def check_home(home: Path) -> None:
@@ -95,8 +148,14 @@ def connect(server: Server | None) -> Iterator[None]:
         check_answers()
         yield
         return
-    with temporary_settings({PREFECT_API_URL: read_url(server)}):
-        yield
+    url = read_url(server)
+    server.port = urlsplit(url).port or 0
+    threading.Thread(target=server.keep, name="keep-prefect", daemon=True).start()
+    try:
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
+    finally:
+        server.let_end()
 
 
 def check_answers() -> None:
@@ -138,8 +197,8 @@ def find_reason(said: str) -> str:
     return next(iter([*raised[-1:], *lines[-1:]]), "it said nothing")
 
 
-def serve() -> None:
-    """Answer on a free loopback port, print the API's URL, and end when standard input ends."""
+def serve(port: int) -> None:
+    """Answer at a port of loopback (0: a free one), print the API's URL, and end with the input."""
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -150,7 +209,7 @@ def serve() -> None:
 
     threading.Thread(target=end_with_input, daemon=True).start()
     app = create_app(ephemeral=True, final=True)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server((LOOPBACK, port)) as listening:
         Announced(uvicorn.Config(app, log_level="error", lifespan="on")).run([listening])
 
 
@@ -162,4 +221,4 @@ def end_with_input() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(int(sys.argv[1]))

@@ -4,6 +4,7 @@ A retry is cheap and safe because the stage looks in the store first: a training
 goes on from its last checkpoint. What a user has to fix is not retried.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.stages import Stage
-from vae.errors import UserError
+from vae.errors import UserError, describe_error
+
+log = logging.getLogger("vae.pipeline")
 
 
 def make_task(stage: Stage, work: Callable[..., Any], run_id: str = "") -> Any:
@@ -35,8 +38,13 @@ def make_task(stage: Stage, work: Callable[..., Any], run_id: str = "") -> Any:
 
 
 def should_retry(task: Any, run: Any, state: Any) -> bool:
-    """Whether trying again could help: never for what the user has to fix.
+    """Whether trying again could help, and then why it has to: Prefect asks before it does.
 
-    Nor once its time is up, which leaves the stage at work: another would run beside it.
+    Never for what the user has to fix, nor once its time is up, which leaves the stage at work:
+    another would run beside it.
     """
-    return not isinstance(state.result(raise_on_failure=False), UserError | TaskRunTimeoutError)
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, UserError | TaskRunTimeoutError):
+        return False
+    log.warning("%-8s is tried again: %s", task.name, describe_error(error))
+    return True

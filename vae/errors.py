@@ -11,6 +11,14 @@ class UserError(Exception):
     """
 
 
+class RefusedError(UserError):
+    """A store lets nothing be done, whatever the object: what is in it is not damaged for that."""
+
+
+class FailedRunError(Exception):
+    """What no user can fix, in one line, with exit status 1; its traceback is in Prefect's log."""
+
+
 def suggest(given: str, allowed: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the allowed name nearest to `given`, or ""."""
     matches = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)

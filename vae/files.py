@@ -12,6 +12,7 @@ from pathlib import Path
 TEMPORARY = ".tmp-"  # how the names of unfinished files and folders begin
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # means the same to every file system
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a disk, a quota, a limit is full
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})  # a mount, a folder takes nothing
 
 
 def hash_bytes(data: bytes | memoryview) -> str:

@@ -1,15 +1,19 @@
-"""A proxy that spoils requests the way networks and busy servers do."""
+"""A proxy that spoils requests the way networks and busy servers do, and refuses as policies do."""
 
 import http.client
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+STATUS = {"ExpiredToken": 400, "NoSuchBucket": 404, "SlowDown": 503}
 
 
 class FaultyProxy(ThreadingHTTPServer):
     """Stands before a real S3 server and spoils the next PUT and GET requests, one fault each.
 
     "lost": the server does it, the answer never arrives. "busy": 409, the server never hears of it.
-    "cut": the connection breaks in the middle of the answer's body.
+    "cut": the connection breaks in the middle of the answer's body. Whatever `refuse` has a code of
+    S3 for, by method, key (empty: of the bucket) and query, is refused with that.
     """
 
     daemon_threads = True
@@ -18,6 +22,8 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Relay)
         self.upstream = urlsplit(endpoint).netloc
         self.faults: list[str] = []
+        self.refuse: Callable[[str, str, str], str] = lambda method, key, query: ""
+        self.asked: list[str] = []  # methods and paths
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
 
     def next_fault(self) -> str:
@@ -28,30 +34,62 @@ class _Relay(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # answers "100 Continue", for which the client waits
     server: FaultyProxy
 
+    def parse_request(self) -> bool:
+        """Refuse before anything else is looked at: also what a bucket or a key does not have."""
+        if not super().parse_request():
+            return False
+        self.server.asked.append(f"{self.command} {self.path}")
+        path = urlsplit(self.path)
+        key = unquote(path.path).lstrip("/").partition("/")[2]
+        code = self.server.refuse(self.command, key, unquote(path.query))
+        if code:
+            self._read_body()
+            body = f"<Error><Code>{code}</Code><Message>told by a test</Message></Error>"
+            self._answer(STATUS.get(code, 403), [], body.encode())
+        return not code
+
     def do_GET(self) -> None:
         self._relay(self.server.next_fault())
 
     def do_HEAD(self) -> None:
         self._relay()
 
+    def do_POST(self) -> None:
+        self._relay()
+
+    def do_DELETE(self) -> None:
+        self._relay()
+
     def do_PUT(self) -> None:
         fault = self.server.next_fault()
         if fault == "busy":
-            self.rfile.read(int(self.headers["Content-Length"]))
+            self._read_body()
             self._answer(409, [], b"<Error><Code>ConditionalRequestConflict</Code></Error>")
         else:
             self._relay(fault)
 
     def _relay(self, fault: str = "") -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self._read_body()
+        headers = {k: v for k, v in self.headers.items() if k.lower() != "transfer-encoding"}
+        headers |= {"Content-Length": str(len(body))} if body else {}
         upstream = http.client.HTTPConnection(self.server.upstream)
-        upstream.request(self.command, self.path, body, dict(self.headers))
+        upstream.request(self.command, self.path, body, headers)
         response = upstream.getresponse()
         data = response.read()
         upstream.close()
         if fault != "lost":
             self._answer(response.status, response.getheaders(), data, cut=fault == "cut")
         self.close_connection = bool(fault)
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def _answer(
         self, status: int, headers: list[tuple[str, str]], data: bytes, cut: bool = False

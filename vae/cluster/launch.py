@@ -5,7 +5,8 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, Self
 from urllib.parse import quote
 
 import ray
@@ -125,6 +126,7 @@ class Follower(threading.Thread):
         super().__init__(name="follow-fit", daemon=True)
         self.events, self.on_event = events, on_event
         self.over = threading.Event()
+        self.refused: Future[None] = Future()  # fails with what a worker says the user has to fix
         self.context = contextvars.copy_context()  # of the flow run: its logs belong to it
 
     def run(self) -> None:
@@ -145,14 +147,21 @@ class Follower(threading.Thread):
             self.over.wait(POLL_S)
 
     def tell(self, event: Event) -> None:
-        """Pass an event on; a worker's warning is logged here, where people look."""
+        """Pass an event on; a worker's warning is logged here, where people look.
+
+        Of what the user has to fix, the first worker's word is taken.
+        """
         if "warning" in event:
             logging.getLogger(event["logger"]).warning("%s", event["warning"])
+        elif "refused" in event:
+            if not self.refused.done():
+                self.refused.set_exception(event["refused"])
         else:
             self.on_event(event)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
@@ -162,10 +171,13 @@ class Follower(threading.Thread):
 def follow_trainer(
     trainer: TorchTrainer, events: Queue, on_event: Callable[[Event], None]
 ) -> dict[str, Any]:
-    """Run the trainer, passing its events on as they come; rank 0's answer."""
+    """Run the trainer, passing its events on as they come; rank 0's answer.
+
+    Left at once for what the user has to fix, because Ray would start the workers again.
+    """
     try:
-        with Follower(events, on_event):
-            result = run_interruptibly(trainer.fit)
+        with Follower(events, on_event) as follower:
+            result = run_interruptibly(trainer.fit, follower.refused)
     except TrainingFailedError as error:
         failure = find_first_failure(error)
         if isinstance(failure, UserError):

@@ -8,10 +8,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from vae.errors import UserError, extract_message
 
@@ -164,12 +164,12 @@ def wait_for_address(address: str, leaving: threading.Event) -> None:
                 raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
 
 
-def run_interruptibly(work: Callable[[], T]) -> T:
+def run_interruptibly(work: Callable[[], T], refusal: Future[None] | None = None) -> T:
     """What `work` returns, from a thread of its own, while this one waits where signals are heard.
 
     Whatever blocks in Ray is called through this: a signal handler that raises inside one of Ray's
     calls is not heard, and Ray Train and Tune replace the handlers that they find. If a handler
-    raises here, `work` is left to end with the Ray session.
+    raises here, or `refusal` fails, `work` is left to end with the Ray session.
     """
     future: Future[T] = Future()
     context = contextvars.copy_context()  # of the flow run: what `work` logs belongs to it
@@ -181,4 +181,8 @@ def run_interruptibly(work: Callable[[], T]) -> T:
             future.set_exception(error)
 
     threading.Thread(target=answer, name="interruptible", daemon=True).start()
+    if refusal is not None:
+        awaited: set[Future[Any]] = {future, refusal}
+        if wait(awaited, return_when=FIRST_COMPLETED).done == {refusal}:
+            refusal.result()
     return future.result()

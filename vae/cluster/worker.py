@@ -42,7 +42,7 @@ def train_worker(job: dict[str, Any]) -> dict[str, Any]:
     except DivergedError as error:
         return {"diverged": str(error)}
     except UserError as error:
-        log.warning("%s", error)  # Ray starts the workers again before it says why
+        job["events"].put({"refused": error})  # the driver ends the fit: Ray would try it again
         raise
 
 

@@ -146,9 +146,11 @@ def _derive_key(name: str, digests: Mapping[str, str], config: DataConfig) -> st
 def _find(key: str, store: Store) -> DatasetRef | None:
     where = f"{store.uri}/{key}/dataset.json"
     try:
-        ref = DatasetRef.from_json(store.read(f"{key}/dataset.json"))
+        data = store.read(f"{key}/dataset.json")
     except FileNotFoundError:
         return None
+    try:
+        ref = DatasetRef.from_json(data)
     except UserError as error:
         raise ChecksumError(f"{where}: {error}; {_REMEDY}") from error
     if ref.key != key or ref.digest != _hash_files(ref.files):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae.errors import UserError, suggest
+from vae.errors import RefusedError, UserError, suggest
 from vae.files import NO_ROOM, PLAIN_NAME, TEMPORARY, hash_bytes
 from vae.registry.manifest import (
     MANIFEST,
@@ -100,6 +100,8 @@ def find_version_of(store: Store, name: str, recipe: str) -> str | None:
     ):
         try:
             _, manifest = read_manifest(store, name, version)
+        except RefusedError:
+            raise
         except UserError:  # damaged, as `vae list` says, or deleted just now: as good as none
             continue
         if manifest.recipe == recipe:

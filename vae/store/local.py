@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from vae.errors import UserError
-from vae.files import NO_ROOM, TEMPORARY, hash_bytes, reserve_beside
+from vae.errors import RefusedError, UserError
+from vae.files import NO_ROOM, READ_ONLY, TEMPORARY, hash_bytes, reserve_beside
 from vae.store.promises import LOCKS, Conflict, Entry, check_key
 
 STALE_AFTER_S = 24 * 3600.0
@@ -133,19 +133,30 @@ class LocalStore:
     def _open(self, key: str) -> BinaryIO:
         try:
             return self._locate(key).open("rb")
+        except PermissionError as error:
+            raise self._refuse("read", error) from error
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(errno.ENOENT, "no such object", f"{self.uri}/{key}") from error
 
     @contextmanager
     def _write_beside(self, path: Path) -> Iterator[Path]:
-        """`reserve_in_folder` an object; no room for it is for the user to fix."""
+        """`reserve_in_folder` an object; that it can't be written is for the user to fix."""
         try:
             with reserve_in_folder(path) as temporary:
                 yield temporary
         except OSError as error:
+            if error.errno in READ_ONLY:
+                raise self._refuse("written", error) from error
             if error.errno not in NO_ROOM:
                 raise
             raise UserError(f"store {self.uri}: {error.strerror}, make room and go on") from error
+
+    def _refuse(self, done: str, error: OSError) -> RefusedError:
+        """The error of a store that can't be read or written any more; to be raised."""
+        return RefusedError(
+            f"store {self.uri} can't be {done} ({error.strerror}: {error.filename}), check its "
+            "permissions and its mount"
+        )
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:

@@ -20,11 +20,11 @@ from botocore.exceptions import BotoCoreError
 from fsspec.asyn import sync
 from s3fs.core import S3_RETRYABLE_ERRORS
 
-from vae.errors import UserError
+from vae.errors import RefusedError, UserError
 from vae.files import TEMPORARY
 from vae.store.local import reserve_in_folder
 from vae.store.promises import Conflict, Entry, check_key
-from vae.store.s3_errors import check_endpoint, find_error_code, suggest_remedy
+from vae.store.s3_errors import check_endpoint, find_error_code, is_refusal, suggest_remedy
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
 CHUNK_BYTES = 1 << 20
@@ -32,6 +32,13 @@ READ_ATTEMPTS = 3  # of an answer that breaks off in its body, which botocore do
 BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 PRECONDITION_FAILED = {"PreconditionFailed", "412"}
 BUSY = {"ConditionalRequestConflict", "OperationAborted"}
+ACTIONS = {
+    "list_objects_v2": "list",
+    "get_object": "read",
+    "head_object": "read",
+    "put_object": "write",
+    "delete_objects": "delete",
+}
 PROBE_CONFIG = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 0}}
 
 log = logging.getLogger(__name__)
@@ -59,11 +66,10 @@ class S3Store:
         return buffer.getvalue(), token
 
     def exists(self, key: str) -> bool:
-        try:
-            self._call("head_object", Key=self._build_key(key))
-        except FileNotFoundError:
-            return False
-        return True
+        # The answer to HEAD has no body: it would not tell a bucket that is gone from an object.
+        path = self._build_key(key)
+        page = self._call("list_objects_v2", Prefix=path, MaxKeys=1)
+        return any(item["Key"] == path for item in page.get("Contents", []))
 
     def list_details(self, prefix: str = "") -> list[Entry]:
         found = (entry for entry in self._walk(prefix) if not _is_temporary(entry.key))
@@ -73,7 +79,8 @@ class S3Store:
         return [entry.key for entry in self.list_details(prefix) if not entry.key.endswith("/")]
 
     def put(self, key: str, data: bytes) -> None:
-        self._fs.pipe_file(f"{self.bucket}/{self._build_key(key)}", data)
+        with self._tell_refusal("write"):
+            self._fs.pipe_file(f"{self.bucket}/{self._build_key(key)}", data)
 
     def create(self, key: str, data: bytes) -> None:
         if not self._put_if(key, data, IfNoneMatch="*"):
@@ -107,18 +114,38 @@ class S3Store:
         fs = s3fs.S3FileSystem(skip_instance_cache=True, config_kwargs=PROBE_CONFIG)
         fs.retries = 1
         key = "/".join(filter(None, (self.prefix, f"{TEMPORARY}{uuid.uuid4().hex}")))
-        with self.explain_errors("write"):
+        with self._explain("write"):
             fs.call_s3("put_object", Bucket=self.bucket, Key=key, Body=b"probe")
+        with self._explain("list"):
+            fs.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=key, MaxKeys=1)
+        with self._explain("delete"):
             fs.call_s3("delete_object", Bucket=self.bucket, Key=key)
 
     @contextmanager
-    def explain_errors(self, action: str = "read") -> Iterator[None]:
+    def explain_errors(self) -> Iterator[None]:
+        with self._explain("read"):
+            yield
+
+    @contextmanager
+    def _explain(self, action: str) -> Iterator[None]:
+        """Whatever S3 says to `action` is a UserError."""
         try:
             yield
         except (BotoCoreError, OSError) as error:
-            raise UserError(
-                f"store {self.uri}: {suggest_remedy(error, action, self.bucket)}"
-            ) from error
+            raise UserError(f"store {self.uri}: {self._suggest(error, action)}") from error
+
+    @contextmanager
+    def _tell_refusal(self, action: str) -> Iterator[None]:
+        """What no retry can change is a RefusedError; the rest stays what it is."""
+        try:
+            yield
+        except (BotoCoreError, OSError) as error:
+            if not is_refusal(error):
+                raise
+            raise RefusedError(f"store {self.uri}: {self._suggest(error, action)}") from error
+
+    def _suggest(self, error: Exception, action: str) -> str:
+        return suggest_remedy(error, action, self.bucket, self.prefix)
 
     @property
     def _fs(self) -> Any:
@@ -152,7 +179,8 @@ class S3Store:
 
     def _call(self, method: str, **arguments: Any) -> Any:
         try:
-            return self._fs.call_s3(method, Bucket=self.bucket, **arguments)
+            with self._tell_refusal(ACTIONS[method]):
+                return self._fs.call_s3(method, Bucket=self.bucket, **arguments)
         except FileNotFoundError as error:
             name = f"s3://{self.bucket}/{arguments.get('Key', '')}"
             raise FileNotFoundError(errno.ENOENT, str(error), name) from error

@@ -12,25 +12,50 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from vae.errors import UserError
+from vae.errors import UserError, extract_message
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the first that is set
 
 
-def suggest_remedy(error: Exception, action: str, bucket: str) -> str:
-    """What is wrong where `action` ("read" or "write") on the bucket failed, and how to fix it."""
+KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity"}
+TOKENS = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
+REFUSALS = KEYS | TOKENS | {"AccessDenied", "RequestTimeTooSkewed", "NoSuchBucket"}
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether trying again can't help: keys, clock, policy or bucket have to change first."""
+    credentials = isinstance(error, NoCredentialsError | PartialCredentialsError)
+    return credentials or isinstance(error, PermissionError) or find_error_code(error) in REFUSALS
+
+
+def suggest_remedy(error: Exception, action: str, bucket: str, prefix: str) -> str:
+    """What is wrong where `action` ("read", "list", ...) below a prefix failed, and how to fix it.
+
+    One line, also where the server says more.
+    """
     where = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "AWS")
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return "no credentials, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if isinstance(error, ConnectionError | HTTPClientError):
         return f"cannot reach {where} ({type(error).__name__}), check AWS_ENDPOINT_URL"
-    if find_error_code(error) == "NoSuchBucket":
+    code, said = find_error_code(error), f"{where} refuses to {action} ({extract_message(error)})"
+    if code == "NoSuchBucket":
         return (
             f"no bucket '{bucket}' at {where}, create it: aws s3api create-bucket --bucket {bucket}"
         )
+    if code in KEYS:
+        return f"{said}, check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: revoked or mistyped"
+    if code in TOKENS:
+        return f"{said}, set AWS_SESSION_TOKEN and its keys anew"
+    if code == "RequestTimeTooSkewed":
+        return f"{said}, set the clock of this machine"
     if isinstance(error, PermissionError):
-        return f"{where} refuses to {action} ({error}), check AWS_ACCESS_KEY_ID and its policy"
-    return f"cannot {action} at {where}: {error}"
+        below = f"{bucket}/{prefix}/*" if prefix else f"{bucket}/*"
+        return (
+            f"{said}, the policy of AWS_ACCESS_KEY_ID must allow s3:ListBucket on {bucket}, and "
+            f"s3:GetObject, s3:PutObject and s3:DeleteObject on {below}"
+        )
+    return f"cannot {action} at {where}: {extract_message(error)}"
 
 
 def check_endpoint() -> None:

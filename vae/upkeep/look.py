@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from vae.data.datasets import DatasetRef
-from vae.errors import UserError
+from vae.errors import RefusedError, UserError
 from vae.registry.manifest import MANIFEST, Best, IntegrityError, parse_object
 from vae.registry.read import read_manifest
 from vae.runs.records import DamagedRecordError, Result, read_record
@@ -100,6 +100,8 @@ def find_refusal(store: Store, run: RunState) -> str:
         return f"it has no {EXPERIMENT}"
     try:
         open_run(store, run.run_id)
+    except RefusedError:  # says nothing of this run
+        raise
     except UserError as error:
         return str(error)
     return ""
@@ -114,6 +116,8 @@ def read_version(store: Store, prefix: str, entries: tuple[Entry, ...]) -> Versi
         return found
     try:
         _, manifest = read_manifest(store, name, version)
+    except RefusedError:
+        raise
     except UserError as error:
         return replace(found, damage=str(error))
     listed = frozenset({MANIFEST, *manifest.files})
@@ -127,6 +131,8 @@ def read_dataset(store: Store, prefix: str, entries: tuple[Entry, ...]) -> Datas
         return found
     try:
         ref = DatasetRef.from_json(store.read(f"{prefix}/{DATASET}"))
+    except RefusedError:
+        raise
     except (UserError, FileNotFoundError) as error:
         return replace(found, damage=f"{store.uri}/{prefix}/{DATASET}: {error}")
     return replace(found, digest=ref.digest, listed=frozenset({DATASET, *ref.files}))
