@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from flows.view import View
@@ -15,9 +16,11 @@ from vae.errors import FailedRunError, UserError, describe_error
 from vae.experiments.loading import load_experiment, parse_override
 from vae.experiments.settings import Value
 from vae.runs.run import Run, make_run_id, open_run
+from vae.scratch import claim_scratch
 from vae.store.open import open_store
 from vae.store.promises import Store
 
+log = logging.getLogger("vae.pipeline")
 DEFAULT = "mnist"
 ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",  # stage progress shows in Prefect's UI as well
@@ -54,6 +57,7 @@ def run_here(
     run = open_run(opened, new_id if run_id is None else run_id, config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    settle_home(claim_scratch())
     logging.getLogger("vae").setLevel(logging.INFO)
     command = f"vae {'run' if until == 'publish' else until}"
     command += f" --run-id {run.run_id} --store {shlex.quote(opened.uri)}"
@@ -69,6 +73,21 @@ def run_here(
         logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
         outcome = run_flow(parameters, began, view)
     print_outcome(outcome, run.experiment.name, opened)
+
+
+def settle_home(scratch: Path) -> None:
+    """Let Prefect's database be temporary where there is no home that can be written."""
+    if "PREFECT_HOME" in os.environ:
+        return  # what was asked for is tried, and refused by name
+    try:
+        home = Path.home() / ".prefect"
+        home.mkdir(exist_ok=True)
+        if os.access(home, os.W_OK):
+            return
+    except (OSError, RuntimeError):  # no home at all
+        pass
+    os.environ["PREFECT_HOME"] = str(scratch / "prefect")
+    log.warning("HOME can't be written: what Prefect records of this run is not kept")
 
 
 def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, Any]:

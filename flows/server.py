@@ -111,9 +111,10 @@ def check_loopback() -> None:
     try:
         socket.create_server((LOOPBACK, 0)).close()
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise UserError(
-            f"nothing can listen at {LOOPBACK} ({error.strerror}), where Prefect's server and Ray "
-            f"are to answer: ip addr add {LOOPBACK}/8 dev lo"
+            f"nothing can listen at {LOOPBACK} ({reason}), where Prefect's server and Ray are to "
+            f"answer: ip addr add {LOOPBACK}/8 dev lo"
         ) from error
 
 

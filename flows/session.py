@@ -16,6 +16,7 @@ from vae.cluster.session import Resources, Workers, join_cluster
 from vae.runs.records import Result
 from vae.runs.run import Run
 from vae.runs.timing import Span, format_split, measure_covered_s
+from vae.scratch import claim_scratch
 from vae.tracking.run import TrackedRun
 from vae.tracking.tracker import Tracker
 
@@ -92,6 +93,7 @@ def open_session(run: Run, workers: Workers) -> Iterator[Session]:
 
     W&B is closed at the end.
     """
+    claim_scratch()
     command, directory = COMMAND.get(), Path(os.environ.get("WANDB_DIR", "."))
     began, view = (command.began, command.view) if command else (time.time(), View())
     cluster = nullcontext(command.cluster) if command else join_cluster(workers)

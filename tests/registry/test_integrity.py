@@ -241,3 +241,22 @@ def test_parsers_take_any_bytes(data: bytes | str) -> None:
     for parse in (Manifest.from_bytes, Best.from_bytes):
         with pytest.raises(IntegrityError):
             parse(data if isinstance(data, bytes) else data.encode(), "here")
+
+
+@pytest.mark.parametrize("data", [b"[1.5]", b'{"val/nll": NaN}', b"1", b""])
+@pytest.mark.parametrize("name", ["metrics.json", "config.json"])
+def test_what_is_no_json_object_is_not_pulled(
+    local: Store, tmp_path: Path, name: str, data: bytes
+) -> None:
+    """Also where the manifest agrees with it."""
+    local.put(f"{FOLDER}/{name}", data)
+    rewrite_manifest(local, lambda fields: fields["files"].update({name: record(data)}))
+    refused(local, tmp_path, f"{name} is not")
+
+
+def test_a_loop_of_links_is_named(local: Store, tmp_path: Path) -> None:
+    """The folder to make, or one above it."""
+    (tmp_path / "loop").symlink_to("loop")
+    for to in (tmp_path / "loop", tmp_path / "loop" / "to"):
+        with pytest.raises(UserError, match=f"cannot write {to}: .*symbolic links"):
+            pull(local, "m", None, to)

@@ -15,7 +15,7 @@ from s3fs.core import S3_RETRYABLE_ERRORS
 
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.s3_server import S3Server
-from vae.errors import UserError
+from vae.errors import RefusedError, UserError
 from vae.files import TEMPORARY
 from vae.store.open import open_store
 from vae.store.promises import Conflict, Store
@@ -59,7 +59,7 @@ def test_stale_temporaries_are_swept(tmp_path: Path) -> None:
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from vae.errors import UserError
+from vae.errors import RefusedError, UserError
 from vae.store.open import open_store
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -215,3 +215,130 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "read": lambda store: store.read("a"),
+    "exists": lambda store: store.exists("a"),
+    "list": lambda store: store.list(),
+    "put": lambda store: store.put("b", b"1"),
+    "create": lambda store: store.create("b", b"1"),
+    "delete": lambda store: store.delete("a"),
+}
+REFUSALS = {
+    "AccessDenied": "must allow s3:ListBucket on tests, and s3:GetObject",
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: revoked",
+    "SignatureDoesNotMatch": "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: revoked",
+    "ExpiredToken": "set AWS_SESSION_TOKEN and its keys anew",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "NoSuchBucket": "no bucket 'tests' at .*, create it",
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("call", CALLS)
+def test_what_s3_refuses_is_asked_once(
+    s3_uri: str, proxy: FaultyProxy, code: str, call: str
+) -> None:
+    """What only the user can change is one line that says how, and no request is sent again."""
+    store = open_store(s3_uri)
+    store.put("a", b"1")
+    proxy.refuse = lambda method, key, query: code
+    proxy.asked.clear()
+    with pytest.raises(RefusedError, match=REFUSALS[code]) as caught:
+        CALLS[call](store)
+    assert "\n" not in str(caught.value)
+    assert len(proxy.asked) == 1
+
+
+def test_what_passes_is_asked_again(s3_uri: str, proxy: FaultyProxy) -> None:
+    """A busy server is asked again."""
+    store = open_store(s3_uri)
+    busy = ["SlowDown", "SlowDown"]
+    proxy.refuse = lambda method, key, query: busy.pop() if busy else ""
+    store.put("a", b"1")
+    assert store.read("a") == b"1"
+    assert not busy
+
+
+@pytest.mark.parametrize(
+    ("action", "refused"),
+    [
+        ("list", lambda method, key, query: method == "GET" and not key),
+        ("delete", lambda method, key, query: method == "DELETE" or query.startswith("delete")),
+        ("write", lambda method, key, query: method == "PUT"),
+    ],
+)
+def test_a_right_that_is_missing_is_found_at_the_start(
+    s3_uri: str, proxy: FaultyProxy, action: str, refused: Callable[[str, str, str], bool]
+) -> None:
+    """What the policy does not grant, and what it has to."""
+    proxy.refuse = lambda *request: "AccessDenied" if refused(*request) else ""
+    with pytest.raises(UserError, match=rf"refuses to {action} .* must allow s3:ListBucket"):
+        open_store(s3_uri).check_writable()
+
+
+def test_rights_below_the_prefix_are_enough(
+    s3_uri: str, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    """Nothing of the bucket is touched but what is below the store's prefix."""
+    prefix = s3_uri.removeprefix("s3://tests/")
+
+    def refuse(method: str, key: str, query: str) -> str:
+        listed = not key and f"prefix={prefix}/" in query
+        return "" if listed or key.startswith(f"{prefix}/") or query == "delete" else "AccessDenied"
+
+    proxy.refuse = refuse
+    store = open_store(s3_uri)
+    store.check_writable()
+    store.create("a/b", b"1")
+    store.put("a/large", bytes(12_000_000))
+    store.download("a/large", tmp_path / "large")
+    assert store.exists("a/b")
+    assert not store.exists("a")
+    assert store.list("a") == ["a/b", "a/large"]
+    store.delete("a")
+    assert store.list() == []
+
+
+MOUNTED = """
+import subprocess, sys
+from vae.errors import RefusedError
+from vae.store.open import open_store
+
+root = sys.argv[1]
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", root], check=True)
+store = open_store(root)
+store.put("a", b"old")
+token = store.read_token("a")[1]
+subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+writes = {
+    "put": lambda: store.put("a", b"new"),
+    "create": lambda: store.create("b", b"new"),
+    "replace": lambda: store.replace("a", b"new", token),
+    "delete": lambda: store.delete("a"),
+}
+for name, write in writes.items():
+    try:
+        write()
+    except RefusedError as error:
+        print(f"{name}: {error}")
+print(store.read("a").decode())
+"""
+
+
+def test_a_store_that_became_read_only(tmp_path: Path) -> None:
+    """Every write says so in one line; what is there is read as before."""
+    unshared = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*unshared, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount anything")
+    command = [*unshared, sys.executable, "-c", MOUNTED, str(tmp_path)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "put",
+        "create",
+        "replace",
+        "delete",
+        "old",
+    ]
+    assert all("Read-only file system" in line for line in lines[:-1])

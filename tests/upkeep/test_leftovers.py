@@ -1,6 +1,8 @@
 """What is left on a machine beside the store."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +27,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with W&B's and the temporary files in it."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     return tmp_path
 
@@ -80,3 +83,37 @@ def test_there_may_be_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "none"))
     assert find_leftovers(make_policy(2, "30d", NOW_S)) == []
+
+
+CLAIM = """
+import sys, tempfile
+from vae.scratch import claim_scratch
+
+print(claim_scratch(), tempfile.gettempdir(), flush=True)
+sys.stdin.read()
+"""
+
+
+def claim() -> "subprocess.Popen[str]":
+    """A process that has a scratch folder, until its input ends."""
+    command = [sys.executable, "-c", CLAIM]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_the_scratch_of_a_killed_process_goes(machine: Path, policy: Policy) -> None:
+    """At once, by `vae gc` or by the next command, and never while its owner lives."""
+    with claim() as first:
+        assert first.stdout
+        folder, temporary = first.stdout.readline().split()
+        assert folder == temporary
+        assert Path(folder).parent == machine / "tmp"
+        assert find_leftovers(policy) == []
+        first.kill()
+        first.wait()
+        assert [leftover.path for leftover in find_leftovers(policy)] == [Path(folder)]
+    with claim() as second:
+        assert second.stdout
+        left = second.stdout.readline().split()[0]
+        assert not Path(folder).exists()
+        assert Path(left).exists()
+    assert list((machine / "tmp").iterdir()) == []

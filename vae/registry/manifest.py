@@ -135,11 +135,13 @@ def verify(directory: Path) -> Manifest:
 
 
 def check_file(path: Path, record: FileRecord, where: str) -> None:
-    """Raise IntegrityError unless the file is the recorded one and, if named so, safetensors."""
+    """Raise IntegrityError unless the file is the recorded one and what its name says."""
     if path.is_symlink() or not path.is_file():
         raise IntegrityError(f"{where} is missing or not a plain file")
     check_record(FileRecord.from_file(path), record, where)
     check_safetensors(path, where)
+    if path.name in REQUIRED and path.suffix == ".json":
+        parse_object(path.read_bytes(), where)
 
 
 def check_record(found: FileRecord, record: FileRecord, where: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae.errors import RefusedError, UserError, suggest
+from vae.errors import RefusedError, UserError, extract_message, suggest
 from vae.files import NO_ROOM, PLAIN_NAME, TEMPORARY, hash_bytes
 from vae.registry.manifest import (
     MANIFEST,
@@ -70,7 +70,7 @@ def pull(store: Store, name: str, version: str | None, to: Path) -> Manifest:
         data, manifest = _read_best_manifest(store, name)
     else:
         data, manifest = read_manifest(store, name, version)
-    to = to.resolve()
+    to = _resolve(to)
     if _is_occupied(to):
         return _accept_existing(to, data)
     with _make_folder(to) as folder:
@@ -203,6 +203,16 @@ def _read_published(store: Store, key: str, record: FileRecord) -> bytes:
         raise IntegrityError(f"{where} is missing, the manifest lists it") from error
     check_record(FileRecord.from_bytes(data), record, where)
     return data
+
+
+def _resolve(to: Path) -> Path:
+    try:
+        to.stat()
+        return to.resolve(strict=True)
+    except FileNotFoundError:
+        return to.resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links, a file where a folder should be
+        raise UserError(f"cannot write {to}: {extract_message(error)}") from error
 
 
 def _is_occupied(to: Path) -> bool:

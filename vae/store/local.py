@@ -90,11 +90,12 @@ class LocalStore:
 
     def delete(self, prefix: str) -> None:
         path = self._locate(prefix)
-        if path.is_dir():
-            remove_tree(path)
-        elif path.exists():
-            with self._lock(prefix):
-                path.unlink(missing_ok=True)
+        with self._tell_refusal("written"):
+            if path.is_dir():
+                remove_tree(path)
+            elif path.exists():
+                with self._lock(prefix):
+                    path.unlink(missing_ok=True)
 
     def check_writable(self) -> None:
         probe = self.root / f"{TEMPORARY}{uuid.uuid4().hex}"
@@ -132,9 +133,8 @@ class LocalStore:
 
     def _open(self, key: str) -> BinaryIO:
         try:
-            return self._locate(key).open("rb")
-        except PermissionError as error:
-            raise self._refuse("read", error) from error
+            with self._tell_refusal("read"):
+                return self._locate(key).open("rb")
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(errno.ENOENT, "no such object", f"{self.uri}/{key}") from error
 
@@ -142,21 +142,25 @@ class LocalStore:
     def _write_beside(self, path: Path) -> Iterator[Path]:
         """`reserve_in_folder` an object; that it can't be written is for the user to fix."""
         try:
-            with reserve_in_folder(path) as temporary:
+            with self._tell_refusal("written"), reserve_in_folder(path) as temporary:
                 yield temporary
         except OSError as error:
-            if error.errno in READ_ONLY:
-                raise self._refuse("written", error) from error
             if error.errno not in NO_ROOM:
                 raise
             raise UserError(f"store {self.uri}: {error.strerror}, make room and go on") from error
 
-    def _refuse(self, done: str, error: OSError) -> RefusedError:
-        """The error of a store that can't be read or written any more; to be raised."""
-        return RefusedError(
-            f"store {self.uri} can't be {done} ({error.strerror}: {error.filename}), check its "
-            "permissions and its mount"
-        )
+    @contextmanager
+    def _tell_refusal(self, done: str) -> Iterator[None]:
+        """What may not be read or written is a RefusedError; the rest stays what it is."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            reason = f"{error.strerror}: {error.filename}"
+            raise RefusedError(
+                f"store {self.uri} can't be {done} ({reason}), check its permissions and its mount"
+            ) from error
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vae.errors import describe_error
+from vae.scratch import find_abandoned, locate_base
 from vae.upkeep.plan import AT_WORK_S, Policy
 from vae.upkeep.units import format_age
 
@@ -30,6 +31,9 @@ def find_leftovers(policy: Policy) -> list[Leftover]:
     """Those of W&B in this folder or WANDB_DIR, and those of killed processes in TMPDIR."""
     tracked = Path(os.environ.get("WANDB_DIR", "."), "wandb").absolute()
     found = [*find_synced(tracked, policy), *find_temporary(Path(tempfile.gettempdir()), policy)]
+    for path in find_abandoned(locate_base()):
+        why = "the process that it belonged to has ended"
+        found.append(Leftover(path=path, why=why, size_bytes=measure(path)[0]))
     return sorted(found, key=lambda leftover: leftover.path)
 
 
