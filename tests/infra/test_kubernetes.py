@@ -25,7 +25,6 @@ CLUSTER = DOCUMENTS["RayCluster/vae-ray"]
 SPEC = CLUSTER["spec"]
 CONFIG = DOCUMENTS["ConfigMap/vae-config"]["data"]
 EGRESS = DOCUMENTS["NetworkPolicy/vae-closed"]["spec"]["egress"]
-BUDGETS = [document for document in DOCUMENTS.values() if document["kind"] == "PodDisruptionBudget"]
 HOME = "/home/vae"  # of the image
 
 # The fields of ray.io/v1 in KubeRay 1.6, whose schema no validator carries.
@@ -134,8 +133,7 @@ def test_containers_are_confined() -> None:
         assert security["allowPrivilegeEscalation"] is False
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert {"cpu", "memory"} <= set(container["resources"]["limits"])
-    namespace = DOCUMENTS[f"Namespace/{KUSTOMIZATION['namespace']}"]
-    labels = namespace["metadata"]["labels"]
+    labels = DOCUMENTS[f"Namespace/{KUSTOMIZATION['namespace']}"]["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -179,8 +177,7 @@ def test_network_is_closed_by_default() -> None:
 
 def test_the_network_lets_out_to_datasets() -> None:
     """The ports of every mirror are open to every address."""
-    anywhere = [rule for rule in EGRESS if "to" not in rule]
-    is_open = {entry["port"] for rule in anywhere for entry in rule["ports"]}
+    is_open = {e["port"] for rule in EGRESS if "to" not in rule for e in rule["ports"]}
     mirrors = [*datasets.MNIST.mirrors, *datasets.FashionMNIST.mirrors, datasets.CIFAR10.url]
     schemes = {urlsplit(mirror).scheme for mirror in mirrors}
     assert {{"http": 80, "https": 443}[scheme] for scheme in schemes} <= is_open
@@ -212,14 +209,15 @@ def test_only_the_prefect_worker_has_prefects_key() -> None:
 
 def test_drains_leave_what_would_end_a_run() -> None:
     """The head, the Prefect worker and the last Ray worker; none selects by what no pod has."""
-    selectors = [budget["spec"]["selector"]["matchLabels"] for budget in BUDGETS]
+    budgets = [d["spec"] for d in DOCUMENTS.values() if d["kind"] == "PodDisruptionBudget"]
+    selectors = [budget["selector"]["matchLabels"] for budget in budgets]
     ray = {"ray.io/cluster": CLUSTER["metadata"]["name"]}
     assert selectors == [
         ray | {"ray.io/node-type": "head"},
         ray | {"ray.io/node-type": "worker"},
         pods()["prefect-worker"]["metadata"]["labels"],
     ]
-    assert {budget["spec"]["minAvailable"] for budget in BUDGETS} == {1}
+    assert {budget["minAvailable"] for budget in budgets} == {1}
 
 
 def test_the_quota_holds_the_largest_cluster() -> None:
