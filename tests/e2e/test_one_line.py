@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import Started, descendants, named, vae
+from tests.support.command import DEADLINE_S, Started, descendants, named, vae
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.s3_server import S3Server
 from vae.store.open import open_store
@@ -46,7 +46,7 @@ def test_a_token_that_expires_in_mid_training(
     begun.until(lambda: "Prefect's own server ended with status -9, starting it" in begun.output)
 
     proxy.refuse = lambda method, key, query: "ExpiredToken" if "/checkpoints/" in key else ""
-    assert begun.process.wait(180) == 2, begun.output
+    assert begun.process.wait(DEADLINE_S) == 2, begun.output
     proxy.refuse = lambda method, key, query: ""
     last = begun.output.splitlines()[-1]
     assert last.startswith(f"vae: store {s3_uri}: {proxy.endpoint} refuses to write")
