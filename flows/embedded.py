@@ -107,7 +107,7 @@ def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, 
         COMMAND.set(Command(began, cluster, view))
         try:
             outcome: Any = pipeline(**parameters)  # of Prefect's type, the state that holds it
-        except UserError:
+        except (UserError, FailedRunError):
             raise
         except Exception as error:
             raise FailedRunError(describe_error(error)) from error

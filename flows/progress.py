@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.session import Session
-from vae.cluster.launch import Event
+from vae.cluster.events import Event
 from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.publishing.publication import Publication
 from vae.registry.promote import METRIC

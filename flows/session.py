@@ -5,14 +5,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from flows.view import View
-from vae.cluster.session import Resources, Workers, join_cluster
+from vae.cluster.session import Resources, Workers, join_cluster, leave_cluster
 from vae.runs.records import Result
 from vae.runs.run import Run
 from vae.runs.timing import Span, format_split, measure_covered_s
@@ -91,11 +91,22 @@ class Session:
 def open_session(run: Run, workers: Workers) -> Iterator[Session]:
     """A session for one flow run, with the command's Ray session or one of its own.
 
-    W&B is closed at the end.
+    W&B is closed at the end, after Ray: a run that is cancelled ends its work at once.
     """
     claim_scratch()
     command, directory = COMMAND.get(), Path(os.environ.get("WANDB_DIR", "."))
     began, view = (command.began, command.view) if command else (time.time(), View())
-    cluster = nullcontext(command.cluster) if command else join_cluster(workers)
-    with cluster as joining, Tracker(run.run_id, directory) as tracker:
+    cluster = borrow_cluster(command.cluster) if command else join_cluster(workers)
+    with Tracker(run.run_id, directory) as tracker, cluster as joining:
         yield Session(run, joining, tracker, began, view)
+
+
+@contextmanager
+def borrow_cluster(cluster: Future[Resources]) -> Iterator[Future[Resources]]:
+    """A context with the command's Ray session, which ends it only where it fails."""
+    try:
+        yield cluster
+    except BaseException:
+        if cluster.done():
+            leave_cluster()
+        raise

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.stages import Stage
-from vae.errors import UserError, describe_error
+from vae.errors import FailedRunError, UserError, describe_error
 
 log = logging.getLogger("vae.pipeline")
 
@@ -40,11 +40,11 @@ def make_task(stage: Stage, work: Callable[..., Any], run_id: str = "") -> Any:
 def should_retry(task: Any, run: Any, state: Any) -> bool:
     """Whether trying again could help, and then why it has to: Prefect asks before it does.
 
-    Never for what the user has to fix, nor once its time is up, which leaves the stage at work:
-    another would run beside it.
+    Never for what the user has to fix or this process can't go on without, nor once its time is up,
+    which leaves the stage at work: another would run beside it.
     """
     error = state.result(raise_on_failure=False)
-    if isinstance(error, UserError | TaskRunTimeoutError):
+    if isinstance(error, UserError | FailedRunError | TaskRunTimeoutError):
         return False
     log.warning("%-8s is tried again: %s", task.name, describe_error(error))
     return True

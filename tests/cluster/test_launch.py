@@ -2,14 +2,11 @@
 
 from dataclasses import replace
 
-import pyarrow.fs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from vae.cluster.launch import check_model, find_first_failure, quote_uri
+from vae.cluster.launch import check_model, find_first_failure
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, describe_error
 from vae.experiments.loading import load_experiment
@@ -28,16 +25,6 @@ def test_a_network_that_can_not_take_the_images() -> None:
     too_large = load_experiment("mnist", {"model.latent_dim": 10**12})
     with pytest.raises(UserError, match=r"model: .* allocate memory: you tried"):
         check_model(too_large, DIGITS)
-
-
-@given(st.text("abé %#?+&=~.-_", min_size=1).filter(lambda text: text.strip(".")))
-def test_ray_writes_below_the_stores_own_prefix(prefix: str) -> None:
-    """Whatever the prefix in a bucket is, Arrow, by which Ray writes, reads it from the URI."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # or AWS is asked for a region
-        environment.setenv("AWS_REGION", "us-east-1")
-        _, path = pyarrow.fs.FileSystem.from_uri(quote_uri(f"s3://bucket/{prefix}/x"))
-    assert path == f"bucket/{prefix}/x"
 
 
 MENDABLE, LOST = UserError("train.npy is damaged"), RuntimeError("connection closed\nby peer")

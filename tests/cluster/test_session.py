@@ -66,11 +66,12 @@ def test_more_than_there_is(gpus: int, workers: str, message: str) -> None:
     assert Resources(8, gpus, Workers.parse("1:100")).check().num_workers == (1, 100)
 
 
-def test_a_cluster_too_small_for_auto() -> None:
-    """Two workers never start on one CPU; one does."""
-    with pytest.raises(UserError, match=r"workers is 2, but the cluster has 1 CPUs .* at most 1"):
-        Resources(1, 0, Workers()).check()
-    assert Resources(1, 0, Workers(1, 1)).check().num_workers == 1
+@pytest.mark.parametrize(("cpus", "expected"), [(0, 1), (1, 1), (2, 2), (64, 2)])
+def test_auto_asks_for_no_more_than_there_is(cpus: int, expected: int) -> None:
+    """On a small cluster it is one worker, and so on one that is still to grow from nothing."""
+    resources = Resources(cpus, 0, Workers()).check()
+    assert resources.num_workers == expected
+    assert resources.slots == max(1, cpus)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:99999", "no.invalid:1", "nonsense"])

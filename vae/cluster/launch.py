@@ -1,36 +1,40 @@
 """Training on the cluster, seen from the driver: start it, follow it, return."""
 
-import contextvars
 import logging
-import secrets
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Self
-from urllib.parse import quote
+from functools import partial
+from typing import Any
 
-import ray
 import torch
-from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+from fsspec.implementations.memory import MemoryFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.exceptions import RayActorError
+from ray.train import (
+    ControllerError,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
 from ray.train.torch import TorchTrainer
-from ray.util.queue import Empty, Queue
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.util.queue import Queue
 
-from vae.cluster.session import Resources, run_interruptibly
+from vae.cluster.events import Event, Follower, start_queue
+from vae.cluster.session import Resources, check_session, run_interruptibly
 from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, describe_error
 from vae.experiments.settings import Experiment
 from vae.runs.run import Run
-from vae.store.promises import Store
 from vae.training.checkpoints import History
 from vae.training.fit import initialize_model
 from vae.training.step import DivergedError
 
 log = logging.getLogger("vae.cluster.launch")
-Event = dict[str, Any]
 MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
-POLL_S = 0.2
 
 
 def run_fit(
@@ -47,12 +51,7 @@ def run_fit(
     can fix, RuntimeError with the worker's own message if it failed.
     """
     check_model(experiment, dataset)
-    # On this process's node, or the loss of another one would take the queue with it.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-    # Ray's own bookkeeping needs a folder that every node can write; it is ours to delete, because
-    # what resumes a run are the checkpoints in the store.
-    scratch = f"{run.prefix}/ray"
+    events = start_queue()
     job = {
         "experiment": experiment.to_dict(),
         "dataset": dataset.to_json(),
@@ -61,28 +60,14 @@ def run_fit(
         "events": events,
     }
     try:
-        storage = f"{run.store.uri}/{scratch}/{secrets.token_hex(4)}"
-        trainer = build_trainer(job, resources, quote_uri(storage))
-        answer = follow_trainer(trainer, events, on_event)
+        build = partial(build_trainer, job, resources)
+        answer = follow_training(build, events, on_event, resources)
     finally:
         events.shutdown(force=True)
-        discard(run.store, scratch)
     if "diverged" in answer:
         raise DivergedError(answer["diverged"])
     history: History = answer["history"]
     return history
-
-
-def discard(store: Store, prefix: str) -> None:
-    """Delete what this fit and killed ones before it have left; the fit's outcome matters more.
-
-    Another fit of the same run, at the same time, needs it no more once its workers have begun.
-    """
-    try:
-        with store.explain_errors():
-            store.delete(prefix)
-    except UserError as error:
-        log.warning("%s was not deleted: %s", prefix, error)
 
 
 def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
@@ -97,15 +82,20 @@ def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
         raise UserError(f"model: {str(error).splitlines()[0]}") from None
 
 
-def build_trainer(job: dict[str, Any], resources: Resources, storage: str) -> TorchTrainer:
-    """The Ray trainer of one fit; it keeps its bookkeeping at the URI `storage`."""
+def build_trainer(job: dict[str, Any], resources: Resources) -> TorchTrainer:
+    """The Ray trainer of one fit.
+
+    Its own bookkeeping stays in its processes' memory, on S3 as well as on one machine: what
+    resumes a run are the checkpoints in the store.
+    """
     return TorchTrainer(
         train_worker,
         train_loop_config=job,
         scaling_config=ScalingConfig(num_workers=resources.num_workers, use_gpu=resources.use_gpu),
         run_config=RunConfig(
             name="fit",
-            storage_path=storage,
+            storage_path="/",
+            storage_filesystem=PyFileSystem(FSSpecHandler(MemoryFileSystem())),
             failure_config=FailureConfig(
                 max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES
             ),
@@ -114,70 +104,19 @@ def build_trainer(job: dict[str, Any], resources: Resources, storage: str) -> To
     )
 
 
-def quote_uri(uri: str) -> str:
-    """A URI in a store as Ray reads it, which decodes what follows s3:// as it does file://."""
-    return quote(uri, safe=":/") if uri.startswith("s3://") else uri
-
-
-class Follower(threading.Thread):
-    """A context that hands events to `on_event` on its own thread, while the main one blocks."""
-
-    def __init__(self, events: Queue, on_event: Callable[[Event], None]) -> None:
-        super().__init__(name="follow-fit", daemon=True)
-        self.events, self.on_event = events, on_event
-        self.over = threading.Event()
-        self.refused: Future[None] = Future()  # fails with what a worker says the user has to fix
-        self.context = contextvars.copy_context()  # of the flow run: its logs belong to it
-
-    def run(self) -> None:
-        """Poll until the context ends and nothing is left."""
-        self.context.run(self.poll)
-
-    def poll(self) -> None:
-        """Pass on what comes, in the context of whoever started to follow."""
-        while True:
-            last_look = self.over.is_set()
-            try:
-                for event in self.events.get_nowait_batch(self.events.qsize()):
-                    self.tell(event)
-            except Empty:
-                pass
-            if last_look:
-                return
-            self.over.wait(POLL_S)
-
-    def tell(self, event: Event) -> None:
-        """Pass an event on; a worker's warning is logged here, where people look.
-
-        Of what the user has to fix, the first worker's word is taken.
-        """
-        if "warning" in event:
-            logging.getLogger(event["logger"]).warning("%s", event["warning"])
-        elif "refused" in event:
-            if not self.refused.done():
-                self.refused.set_exception(event["refused"])
-        else:
-            self.on_event(event)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.join()
-
-
-def follow_trainer(
-    trainer: TorchTrainer, events: Queue, on_event: Callable[[Event], None]
+def follow_training(
+    build: Callable[[], TorchTrainer],
+    events: Queue,
+    on_event: Callable[[Event], None],
+    resources: Resources,
 ) -> dict[str, Any]:
-    """Run the trainer, passing its events on as they come; rank 0's answer.
+    """Run trainers until one is done, passing their events on as they come; rank 0's answer.
 
     Left at once for what the user has to fix, because Ray would start the workers again.
     """
     try:
-        with Follower(events, on_event) as follower:
-            result = run_interruptibly(trainer.fit, follower.refused)
+        with Follower(events, on_event, resources) as follower:
+            result = fit_again(build, follower.refused)
     except TrainingFailedError as error:
         failure = find_first_failure(error)
         if isinstance(failure, UserError):
@@ -185,6 +124,32 @@ def follow_trainer(
         raise RuntimeError(f"training failed: {describe_error(failure)}") from error
     answer: dict[str, Any] = result.return_value
     return answer
+
+
+def fit_again(build: Callable[[], TorchTrainer], refusal: Future[None]) -> Any:
+    """The result of a trainer, and of another one as long as this one's controller is lost.
+
+    The controller, a process of Ray's that looks after the workers, can't be started again alone.
+    Waiting for room in the cluster is no failure, however often Ray gives it up.
+    """
+    lost = 0
+    while True:
+        try:
+            return run_interruptibly(build().fit, refusal)
+        except ControllerError as error:
+            if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
+                raise
+        except RayActorError as error:
+            check_session()
+            lost += 1
+            if lost > MAX_FAILURES:
+                raise RuntimeError(f"training failed: {describe_error(error)}") from error
+            log.warning(
+                "train    the process that looks after the workers was lost, starting again "
+                "(%d of at most %d times)",
+                lost,
+                MAX_FAILURES,
+            )
 
 
 def find_first_failure(error: TrainingFailedError) -> BaseException:

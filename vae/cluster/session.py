@@ -13,12 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from vae.errors import UserError, extract_message
+from vae.errors import FailedRunError, UserError, extract_message
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
 JOINING_S = 60.0  # how long nodes that are not there yet are waited for
 CPU_WORKERS = 2  # what "auto" means without a GPU: the smallest number that is really distributed
+COORDINATOR = "AutoscalingCoordinator"  # Ray's name for it
+WATCH_S = 1.0  # between looks at the processes of a local session
+NEEDED = {"raylet", "gcs_server"}  # Ray's names for those without which a session is over
 T = TypeVar("T")
+
+
+class SessionLostError(FailedRunError):
+    """The local Ray session has ended under the work: it goes on from the store, in another one."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,8 @@ class Resources:
 
     @property
     def slots(self) -> int:
-        """How many single-process jobs run side by side, one device each."""
-        return self.gpus or self.cpus
+        """How many single-process jobs run side by side, one device each; 1 before any is there."""
+        return self.gpus or max(1, self.cpus)
 
     @property
     def num_workers(self) -> int | tuple[int, int]:
@@ -67,10 +74,10 @@ class Resources:
     @property
     def fewest(self) -> int:
         """Workers without which training can't begin."""
-        return self.workers.low or self.gpus or CPU_WORKERS
+        return self.workers.low or self.gpus or min(CPU_WORKERS, self.slots)
 
     def check(self) -> Self:
-        """Raise UserError if training could never be scheduled."""
+        """Raise UserError if training could never be scheduled on what there is."""
         if self.fewest > self.slots:
             kind = "GPU" if self.gpus else "CPU"
             raise UserError(
@@ -99,10 +106,9 @@ def join_cluster(workers: Workers) -> Iterator[Future[Resources]]:
 
     With RAY_ADDRESS set it joins that cluster, at once. Otherwise it always starts a new local one,
     so that a stray cluster is never joined, while the context goes on; and ends it afterwards.
-    Raises UserError if the cluster can't be reached, here, or is too small, here or in the future.
+    Raises UserError if the cluster can't be reached, here, or this machine is too small, in the
+    future. A cluster that is too small may grow: training waits there, and says for what.
     """
-    import ray
-
     # Not in the main thread, where Ray would replace signal handlers for good, and with them the
     # one by which Prefect acknowledges that a run was cancelled.
     with ThreadPoolExecutor(1, "join-ray") as thread:
@@ -115,7 +121,14 @@ def join_cluster(workers: Workers) -> Iterator[Future[Resources]]:
         finally:
             leaving.set()
             wait([joining])
-            ray.shutdown()
+            leave_cluster()
+
+
+def leave_cluster() -> None:
+    """End a local session, or this process's work on the cluster that it joined; at once."""
+    import ray
+
+    ray.shutdown()
 
 
 def start_session(workers: Workers, leaving: threading.Event) -> Resources:
@@ -136,13 +149,33 @@ def start_session(workers: Workers, leaving: threading.Event) -> Resources:
     except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
+    if address:
+        clear_demand()
     # A cluster that was just started has nodes still joining; a local session has but this one.
     deadline = time.monotonic() + (JOINING_S if address else 0)
     while True:
         total = ray.cluster_resources()
         resources = Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), workers)
-        if resources.fewest <= resources.slots or time.monotonic() > deadline or leaving.wait(1):
+        if not address:
             return resources.check()
+        wanted = workers.low or CPU_WORKERS
+        if wanted <= resources.slots or time.monotonic() > deadline or leaving.wait(1):
+            return resources
+
+
+def clear_demand() -> None:
+    """Take back what Ray Train asked the autoscaler for from a node that is gone.
+
+    It asks through one process for the whole cluster; that ends with its node, and what it last
+    asked for would hold machines for ever.
+    """
+    import ray
+    from ray.autoscaler.sdk import request_resources
+
+    try:
+        ray.get_actor(COORDINATOR, namespace=COORDINATOR)
+    except ValueError:
+        request_resources(bundles=[])
 
 
 def wait_for_address(address: str, leaving: threading.Event) -> None:
@@ -169,7 +202,8 @@ def run_interruptibly(work: Callable[[], T], refusal: Future[None] | None = None
 
     Whatever blocks in Ray is called through this: a signal handler that raises inside one of Ray's
     calls is not heard, and Ray Train and Tune replace the handlers that they find. If a handler
-    raises here, or `refusal` fails, `work` is left to end with the Ray session.
+    raises here, or `refusal` fails, `work` is left to end with the Ray session. Raises
+    SessionLostError if that ends first: left alone, Ray would end this process with it.
     """
     future: Future[T] = Future()
     context = contextvars.copy_context()  # of the flow run: what `work` logs belongs to it
@@ -181,8 +215,19 @@ def run_interruptibly(work: Callable[[], T], refusal: Future[None] | None = None
             future.set_exception(error)
 
     threading.Thread(target=answer, name="interruptible", daemon=True).start()
-    if refusal is not None:
-        awaited: set[Future[Any]] = {future, refusal}
-        if wait(awaited, return_when=FIRST_COMPLETED).done == {refusal}:
-            refusal.result()
+    awaited: set[Future[Any]] = {future} if refusal is None else {future, refusal}
+    while not (done := wait(awaited, WATCH_S, FIRST_COMPLETED).done):
+        check_session()
+    if refusal is not None and done == {refusal}:
+        refusal.result()
     return future.result()
+
+
+def check_session() -> None:
+    """Raise SessionLostError if a local session lacks a process that it can't do without."""
+    import ray
+
+    node = ray._private.worker._global_node
+    ended = {name for name, _ in node.dead_processes()} if node else set()
+    if lost := " and ".join(sorted(ended & NEEDED)):
+        raise SessionLostError(f"the local Ray session is over: its {lost} process has ended")

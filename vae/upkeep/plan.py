@@ -15,7 +15,7 @@ from vae.upkeep.survey import DatasetState, Pointers, RunState, Stored, Survey, 
 from vae.upkeep.units import DAY_S, format_age
 
 AT_WORK_S = DAY_S
-SCRATCH = "ray"  # of a run: Ray's, which the end of its training deletes
+SCRATCH = "ray"  # of a run: Ray's, from when it kept its own files in the store
 RUN_FOLDERS = ("checkpoints", "search", SCRATCH)
 
 
