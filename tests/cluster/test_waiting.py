@@ -1,5 +1,6 @@
 """A cluster that is too small for a training, on two real nodes of this machine."""
 
+import gc
 import json
 import threading
 
@@ -23,6 +24,7 @@ def demand() -> object:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_training_waits_for_a_cluster_that_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not refused, says what it waits for until there is room, and asks for nothing stale."""
     cluster = Cluster(initialize_head=True, head_node_args=SMALL)
@@ -47,3 +49,5 @@ def test_a_training_waits_for_a_cluster_that_may_grow(monkeypatch: pytest.Monkey
     finally:
         leave_cluster()
         cluster.shutdown()
+        del cluster
+        gc.collect()  # now, or the sockets that Ray left open warn in another test

@@ -103,9 +103,8 @@ class Follower(threading.Thread):
 
 def find_shortage(resources: Resources) -> str | None:
     """What the workers of this process's training wait for, if they have no place yet."""
-    job = ray.get_runtime_context().get_job_id()  # with which the ids of all that it made end
-    groups = [one for key, one in placement_group_table().items() if key.endswith(job)]
-    if any(group["state"] == "CREATED" for group in groups):
+    states = {group["state"] for group in list_placement_groups()}
+    if "CREATED" in states and "PENDING" not in states:
         return None
     kind = "GPU" if resources.use_gpu else "CPU"
     there = int(ray.cluster_resources().get(kind, 0))
@@ -116,3 +115,10 @@ def find_shortage(resources: Resources) -> str | None:
         f"waits for {resources.fewest} {kind}s: the cluster has {there}, {free} of them free; "
         "it goes on when there are enough"
     )
+
+
+def list_placement_groups() -> list[dict[str, Any]]:
+    """What this process's work has asked of the cluster as a whole, as Ray describes it."""
+    job = ray.get_runtime_context().get_job_id()  # with which the ids of all that it made end
+    groups = [one for key, one in placement_group_table().items() if key.endswith(job)]
+    return [group for group in groups if group["state"] != "REMOVED"]

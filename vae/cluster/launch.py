@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray import PlacementGroupID
 from ray.exceptions import RayActorError
 from ray.train import (
     ControllerError,
@@ -20,9 +21,10 @@ from ray.train import (
 )
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.queue import Queue
 
-from vae.cluster.events import Event, Follower, start_queue
+from vae.cluster.events import Event, Follower, list_placement_groups, start_queue
 from vae.cluster.session import Resources, check_session, run_interruptibly
 from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
@@ -144,12 +146,24 @@ def fit_again(build: Callable[[], TorchTrainer], refusal: Future[None]) -> Any:
             lost += 1
             if lost > MAX_FAILURES:
                 raise RuntimeError(f"training failed: {describe_error(error)}") from error
+            free_workers()
             log.warning(
                 "train    the process that looks after the workers was lost, starting again "
                 "(%d of at most %d times)",
                 lost,
                 MAX_FAILURES,
             )
+
+
+def free_workers() -> None:
+    """Give back the places in the cluster that a lost controller has kept for its workers.
+
+    Ray's own cleaner asks the dashboard whether the controller is alive, and may get no answer.
+    """
+    for group in list_placement_groups():
+        remove_placement_group(
+            PlacementGroup(PlacementGroupID.from_hex(group["placement_group_id"]))
+        )
 
 
 def find_first_failure(error: TrainingFailedError) -> BaseException:
