@@ -9,8 +9,11 @@ import os
 import shlex
 from typing import Any
 
+import httpx
+from prefect.client.orchestration import get_client
 from prefect.utilities.urls import url_for
 
+from flows.takeover import read_beginning
 from vae.errors import UserError, extract_message
 from vae.experiments.loading import load_experiment
 
@@ -22,7 +25,7 @@ def notify_end(flow: Any, flow_run: Any, state: Any) -> None:
     """Prefect's hook for a run that failed, crashed or was cancelled: what, why, how to go on."""
     lines = [extract_message(ValueError(state.message or "no reason was given"))]
     lines += [f"continue: prefect flow-run retry {flow_run.id}"]
-    if command := format_command(flow_run.parameters, str(flow_run.id)):
+    if command := format_command(flow_run.parameters, read_beginning(refresh(flow_run))):
         lines.append(f"or: {command}")
     if url := url_for(flow_run):
         lines.append(url)
@@ -35,13 +38,27 @@ def notify_promoted(told: str, result: dict[str, Any]) -> None:
         send_notice(told, f"report: {result['uri']}/report.html")
 
 
-def format_command(parameters: dict[str, Any], flow_run_id: str) -> str:
-    """The command that continues a run from its store; empty if the parameters name no run."""
+def refresh(flow_run: Any) -> Any:
+    """A deployment's run with the labels that it has by now, or as it was if the server is away."""
+    if flow_run.deployment_id is None:
+        return flow_run
+    try:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(flow_run.id)
+    except httpx.HTTPError:
+        return flow_run
+
+
+def format_command(parameters: dict[str, Any], begun_by: str) -> str:
+    """The command that continues a run from its store; empty if the parameters name no run.
+
+    `begun_by`: the flow run that began it, of which it has its id.
+    """
     run_id = parameters.get("run_id")
     try:
         if run_id is None:
             chosen = load_experiment(parameters["experiment"], parameters.get("overrides"))
-            run_id = f"{chosen.name}-{flow_run_id}"
+            run_id = f"{chosen.name}-{begun_by}"
     except (UserError, KeyError, TypeError):  # the run failed for that
         return ""
     store = parameters.get("store") or os.environ.get("VAE_STORE", "./store")

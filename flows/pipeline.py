@@ -14,6 +14,7 @@ from flows.notices import notify_end, notify_promoted
 from flows.progress import format_promotion
 from flows.session import Session, open_session
 from flows.stages import NAMES, STAGES, Stage, check_stage
+from flows.takeover import Begin, open_own_or_crashed
 from flows.tasks import make_task
 from vae.cluster.session import Workers
 from vae.data.datasets import locate, prepare
@@ -64,15 +65,14 @@ def pipeline(
         new_seed: train with a seed of the flow run's own, another at every run
     """
     logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
-    if new_seed and run_id is None:
-        overrides = {"seed": derive_seed_of_flow_run()} | (overrides or {})
-    if skip_unchanged and run_id is None and experiment and until == "publish":
-        version = find_unchanged(load_experiment(experiment, overrides), choose_store(store))
+    begin = make_begin(experiment, overrides, new_seed and run_id is None) if experiment else None
+    if skip_unchanged and run_id is None and begin and until == "publish":
+        version = find_unchanged(begin(str(flow_run.get_id())), choose_store(store))
         if version:
             log.info("publish  nothing new since %s", version)
             nothing = {"run_id": None, "stage": until, "result": {"version": version}}
             return Completed(message=f"nothing new since {version}", data=nothing)
-    ended = run_stages(until, experiment, overrides, store, run_id, workers)
+    ended = run_stages(until, begin, store, run_id, workers)
     notify_promoted(ended["told"], ended["result"])
     return Completed(message=ended["told"], data=ended)
 
@@ -92,24 +92,26 @@ def choose_store(uri: str | None) -> Store:
     return open_store(uri or os.environ.get("VAE_STORE", "./store"))
 
 
-def derive_seed_of_flow_run() -> int:
-    """The same seed for every attempt at one flow run, and another for every flow run."""
-    return derive_seed(0, "flow run", str(flow_run.get_id())) % SEEDS
+def make_begin(experiment: str, overrides: GivenOverrides | None, new_seed: bool) -> Begin:
+    """What a flow run begins with: with `new_seed`, every one and all its attempts with another."""
+
+    def begin(flow_run_id: str) -> Experiment:
+        seed = {"seed": derive_seed(0, "flow run", flow_run_id) % SEEDS} if new_seed else {}
+        return load_experiment(experiment, seed | (overrides or {}))
+
+    return begin
 
 
 def run_stages(
-    until: str,
-    experiment: str | None,
-    overrides: GivenOverrides | None,
-    store: str | None,
-    run_id: str | None,
-    workers: str,
+    until: str, begin: Begin | None, store: str | None, run_id: str | None, workers: str
 ) -> dict[str, Any]:
-    """Run the stages in order up to `until`; what came of it, the run's id, where W&B keeps it."""
+    """Run the stages in order up to `until`; what came of it, the run's id, where W&B keeps it.
+
+    `begin`: the experiment to begin with, by the id of the flow run; none to continue `run_id`.
+    """
     last = NAMES.index(check_stage(until))
-    chosen = load_experiment(experiment, overrides) if experiment else None
     opened_store = choose_store(store)
-    run = open_run(opened_store, run_id or derive_run_id(chosen), chosen)
+    run = choose_run(opened_store, until, begin, run_id)
     if until == "publish":
         check_promises(opened_store)  # now, not after hours of training
     mark_at_work(run)
@@ -122,6 +124,8 @@ def run_stages(
     log.info("time     %s", session.format_times())
     where = {"urls": session.tracker.urls, "paths": [str(p) for p in session.tracker.paths]}
     told = describe_outcome(until, run, result)
+    if run_id is None and not run.run_id.endswith(str(flow_run.get_id())):
+        told += f"; run {run.run_id} of one that crashed"
     return {"run_id": run.run_id, "stage": until, "result": result, "wandb": where, "told": told}
 
 
@@ -142,11 +146,14 @@ def run_stage(stage: Stage, session: Session) -> Any:
     return make_task(stage, run, session.run.run_id)(session)
 
 
-def derive_run_id(experiment: Experiment | None) -> str:
-    """The same id for every attempt at one flow run, so that Prefect's retries continue it.
+def choose_run(store: Store, until: str, begin: Begin | None, run_id: str | None) -> Run:
+    """The run of an id that was given, else the one that this flow run begins or takes over.
 
     Raises UserError if there is no experiment to begin with.
     """
-    if experiment is None:
+    own = str(flow_run.get_id())
+    if run_id is not None:
+        return open_run(store, run_id, begin(own) if begin else None)
+    if begin is None:
         raise UserError("neither experiment nor run_id is given: name one to begin or continue")
-    return f"{experiment.name}-{flow_run.get_id()}"
+    return open_own_or_crashed(store, until, begin)

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.notices import notify_end
-from flows.pipeline import GivenOverrides, run_stages
+from flows.pipeline import GivenOverrides, make_begin, run_stages
 from vae.runs.trials import Trial, sort_trials
 
 
@@ -34,7 +34,8 @@ def search(
         store: a folder, file:///path or s3://bucket/prefix; else VAE_STORE, else ./store
         run_id: continue this run; a new one takes its id from the flow run
     """
-    ended = run_stages("search", experiment, overrides, store, run_id, workers="1")
+    begin = make_begin(experiment, overrides, new_seed=False)
+    ended = run_stages("search", begin, store, run_id, workers="1")
     create_markdown_artifact(
         format_winner(ended["run_id"], ended["result"]),
         key=make_artifact_key(experiment),

@@ -36,6 +36,8 @@ ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/api")
 RAISED = re.compile(r"[\w.]+(Error|Exception)\b")  # how a traceback ends
 LOOPBACK = "127.0.0.1"
 RESTARTS = 3  # of a server that ends before the command does
+# On disk: those in the server's memory end with it, and the slots in its database stay taken.
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 
 log = logging.getLogger("vae.server")
 
@@ -56,7 +58,7 @@ class Server:
         return subprocess.Popen(
             # -P: never a module of the current folder
             [sys.executable, "-P", "-m", __name__, str(self.port)],
-            env=os.environ | settings,
+            env={"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES} | os.environ | settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

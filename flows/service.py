@@ -2,17 +2,32 @@
 
 import asyncio
 import signal
+import socket
 from typing import Self
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
+from prefect.runner._state_proposer import StateProposer
 
+from flows.orphans import MACHINE, report_crashes
 from vae.errors import UserError
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 STOP_S = 75.0  # service managers wait 90 s before they kill
+
+
+class Marker(StateProposer):
+    """Says of every run, before it begins, that this machine takes it: who else may judge it dead?
+
+    With the label by which Prefect's workers say so, so that the last who took a run is named.
+    """
+
+    async def propose_pending(self, flow_run: FlowRun) -> bool:
+        await self._client.update_flow_run_labels(flow_run.id, {MACHINE: socket.gethostname()})
+        return await super().propose_pending(flow_run)
 
 
 class Service(Runner):
@@ -32,6 +47,7 @@ class Service(Runner):
 
     async def __aenter__(self) -> Self:
         entered = await super().__aenter__()
+        self._scheduled_run_poller._state_proposer = Marker(client=self._client)
         self.ending = asyncio.create_task(self.end_when_asked())
         return entered
 
@@ -61,6 +77,7 @@ class Service(Runner):
 async def serve_until_stopped(deployments: list[RunnerDeployment]) -> None:
     """Register the deployments and run what is due, one run at a time, until SIGINT or SIGTERM.
 
+    First the runs of this machine that an earlier service left without a process are reported.
     By then the run at work is cancelled and the schedules are paused. Raises UserError if that took
     longer than STOP_S, as it does when the server no longer answers.
     """
@@ -71,6 +88,7 @@ async def serve_until_stopped(deployments: list[RunnerDeployment]) -> None:
         await drop_other_schedules(deployment)
         await service.aadd_deployment(deployment)
         print(f"serving {deployment.full_name}", flush=True)
+    await report_crashes()
     serving = asyncio.create_task(service.start())
     asked = asyncio.create_task(service.asked.wait())
     await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)

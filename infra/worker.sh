@@ -2,17 +2,26 @@
 # A Prefect worker that runs flows as processes, each the driver of a training run on the cluster at
 # RAY_ADDRESS. A Ray driver talks to a raylet in its own container, so this one is a Ray node too,
 # with no CPUs or GPUs of its own: the cluster never schedules work here.
+#
+# The worker is named after its machine, by which runs that it left are known.
 set -euo pipefail
-set -m # or bash starts background jobs deaf to SIGINT, which is how the worker stops itself
+set -m # Ctrl-C in a terminal is for this script alone, which ends the others in order
 
-prefect worker start --pool "$PREFECT_DEFAULT_WORK_POOL_NAME" --type process --limit 1 \
-    --with-healthcheck &
+python -P -m flows.orphans # what was at work when this machine's worker was killed has crashed
+
+prefect worker start --pool "$PREFECT_DEFAULT_WORK_POOL_NAME" --name "$(uname -n)" \
+    --type process --limit 1 --with-healthcheck &
 worker=$!
 
 stopping=""
-stop_worker() { # once: the worker takes a second signal for an order to die at once
-    [[ $stopping ]] || kill -TERM "$worker" 2>/dev/null || true
+# Stopped in order, the worker would kill the run at work and tell nobody, which then is Running for
+# ever. So it is killed first, takes no other run meanwhile, and its run waits for the next worker.
+stop_worker() {
+    [[ $stopping ]] && return
     stopping=yes
+    kill -KILL "$worker" 2>/dev/null || true
+    wait "$worker" 2>/dev/null || true
+    python -P -m flows.orphans --hand-over || true
 }
 status=0
 trap 'status=143; stop_worker' TERM INT
@@ -21,10 +30,9 @@ ray start --address="$RAY_ADDRESS" --num-cpus=0 --num-gpus=0 --block &
 raylet=$!
 
 # Either without the other is useless: whichever ends first, or a signal, ends both, and the restart
-# policy acts. The raylet goes last, so that a run which the worker ends still reaches the cluster.
+# policy acts. The raylet goes last, so that the cluster learns what became of the run's driver.
 wait -n "$worker" "$raylet" || status=$?
 stop_worker
-wait "$worker" || true
 kill -TERM "$raylet" 2>/dev/null || true
 wait "$raylet" || true
 exit "$status"

@@ -11,15 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from tests.support.command import descendants, wait_for_end
+from tests.support.prefect_api import DEADLINE_S, Api
 from tests.support.prefect_server import PrefectServer
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-DEADLINE_S = 300.0  # one run takes about 40 s on two cores
 DAY_S = 24 * 60 * 60
 OFTEN_S = 10  # what is due while a run is at work is cancelled once it is 15 s late: one is left
 TINY = {"search.epochs": 1, "train.epochs": 1}  # what is tested is who starts the run
@@ -35,20 +34,21 @@ def environment(prefect_server: PrefectServer, s3_uri: str, tmp_path: Path) -> d
 
 
 @pytest.fixture
-def api(prefect_server: PrefectServer) -> Iterator[httpx.Client]:
+def api(prefect_server: PrefectServer) -> Iterator[Api]:
     """What the server is asked through."""
-    with httpx.Client(base_url=prefect_server.url, trust_env=False, timeout=30) as client:
-        yield client
+    api = Api(prefect_server.url)
+    yield api
+    api.close()
 
 
 @pytest.fixture
-def deployed_before(api: httpx.Client) -> None:
+def deployed_before(api: Api) -> None:
     """The same deployment as `prefect deploy` left it: in a work pool, on another schedule."""
-    post(api, "/work_pools/", name="default", type="process")
-    flow = post(api, "/flows/", name="pipeline")["id"]
+    api.post("/work_pools/", name="default", type="process")
+    flow = api.post("/flows/", name="pipeline")["id"]
     schedule = {"schedule": {"cron": "0 2 * * *"}, "slug": "gone"}
     pool, schedules = {"work_pool_name": "default"}, {"schedules": [schedule]}
-    post(api, "/deployments/", name="nightly", flow_id=flow, **pool, **schedules)
+    api.post("/deployments/", name="nightly", flow_id=flow, **pool, **schedules)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def stop(process: "subprocess.Popen[bytes]") -> int:
 
 
 def test_runs_triggered_by_hand_and_by_schedule_publish(
-    api: httpx.Client,
+    api: Api,
     served: "subprocess.Popen[bytes]",
     environment: dict[str, str],
     tmp_path: Path,
@@ -103,20 +103,20 @@ def test_runs_triggered_by_hand_and_by_schedule_publish(
     """
     log = tmp_path / "serve.log"
     until(served, tmp_path, lambda: "serving pipeline/nightly" in log.read_text())
-    deployment = find_deployment(api)
+    deployment = api.find_deployment("pipeline/nightly")
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     assert deployment["global_concurrency_limit"]["limit"] == 1
     assert deployment["work_pool_name"] is None
     [schedule] = deployment["schedules"]
     assert (schedule["slug"], schedule["active"]) == (None, True)
     command(environment, "prefect", "deployment", "run", "pipeline/nightly")
-    until(served, tmp_path, lambda: in_state(api, "RUNNING"))
+    until(served, tmp_path, lambda: api.list_runs("nightly", "RUNNING"))
     make_due(api, deployment["id"], schedule["id"])
     until(served, tmp_path, lambda: {False, True} <= completed(api))
     stop_at_work(served, api, tmp_path)
 
     listed = command(environment, "vae", "list", "tiny").splitlines()
-    assert len(listed) == len(in_state(api, "COMPLETED"))
+    assert len(listed) == len(api.list_runs("nightly", "COMPLETED"))
     assert len([line for line in listed if line.startswith("*")]) == 1
     pulled = command(environment, "vae", "pull", "tiny", "--to", str(tmp_path / "tiny"))
     assert "files verified" in pulled
@@ -126,50 +126,28 @@ def test_runs_triggered_by_hand_and_by_schedule_publish(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def make_due(api: httpx.Client, deployment: str, schedule: str) -> None:
+def make_due(api: Api, deployment: str, schedule: str) -> None:
     """Move a schedule, as a person may: due every few seconds from now on."""
     often = {"interval": OFTEN_S, "anchor_date": datetime.now(UTC).isoformat()}
-    send(api, "PATCH", f"/deployments/{deployment}/schedules/{schedule}", {"schedule": often})
+    api.send("PATCH", f"/deployments/{deployment}/schedules/{schedule}", {"schedule": often})
 
 
-def stop_at_work(served: "subprocess.Popen[bytes]", api: httpx.Client, logs: Path) -> None:
+def stop_at_work(served: "subprocess.Popen[bytes]", api: Api, logs: Path) -> None:
     """End the service while the next run is at work: nothing runs on, and the server knows it."""
-    [run] = until(served, logs, lambda: in_state(api, "RUNNING"))
+    [run] = until(served, logs, lambda: api.list_runs("nightly", "RUNNING"))
     processes = descendants(served.pid)
     assert processes
     assert stop(served) == 0
     wait_for_end(processes)
-    assert run["id"] in [one["id"] for one in in_state(api, "CANCELLED")]
-    assert not in_state(api, "RUNNING")
-    assert find_deployment(api)["paused"], "nothing serves the schedule any more"
+    assert run["id"] in [one["id"] for one in api.list_runs("nightly", "CANCELLED")]
+    assert not api.list_runs("nightly", "RUNNING")
+    assert api.find_deployment("pipeline/nightly")["paused"], "nothing serves the schedule any more"
 
 
-def find_deployment(api: httpx.Client) -> Any:
-    """The deployment as the server knows it."""
-    return send(api, "GET", "/deployments/name/pipeline/nightly").json()
-
-
-def completed(api: httpx.Client) -> set[bool]:
+def completed(api: Api) -> set[bool]:
     """Whether the completed runs were started by the schedule; a run that failed is an error."""
-    assert not in_state(api, "FAILED", "CRASHED")
-    return {run["auto_scheduled"] for run in in_state(api, "COMPLETED")}
-
-
-def in_state(api: httpx.Client, *types: str) -> Any:
-    """The runs whose state is of one of these types."""
-    return post(api, "/flow_runs/filter", flow_runs={"state": {"type": {"any_": types}}})
-
-
-def post(api: httpx.Client, path: str, **content: object) -> Any:
-    """What the server answers to a request that it can't refuse."""
-    return send(api, "POST", path, content).json()
-
-
-def send(api: httpx.Client, method: str, path: str, content: object = None) -> httpx.Response:
-    """Ask until the server's database is free for it, for which Prefect's own clients wait, too."""
-    while (answer := api.request(method, path, json=content)).status_code == 503:
-        time.sleep(0.1)
-    return answer.raise_for_status()
+    assert not api.list_runs("nightly", "FAILED", "CRASHED")
+    return {run["auto_scheduled"] for run in api.list_runs("nightly", "COMPLETED")}
 
 
 def until(process: "subprocess.Popen[bytes]", logs: Path, ask: Callable[[], Any]) -> Any:
