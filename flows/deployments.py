@@ -21,6 +21,11 @@ from flows.server import check_answers
 from flows.service import serve_until_stopped
 from vae.errors import UserError, suggest
 
+INHERITED = {  # by the flow runs
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "flows.console.OutlivingHandler",
+}
+
 
 class Entry(BaseModel):
     """One deployment in prefect.yaml: the settings that mean the same with and without workers."""
@@ -59,7 +64,8 @@ def serve_deployments(file: Path) -> None:
             "start` and set PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
     check_answers()
-    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "vae")  # the flow runs inherit it
+    for name, value in INHERITED.items():
+        os.environ.setdefault(name, value)
     asyncio.run(serve_until_stopped(deployments))
 
 

@@ -45,12 +45,15 @@ class Operator:
         self.name, self.folder, self.api = name, folder, Api(server.url)
         self.store = open_store(str(folder / "store"))
         self.log = folder / "log"
+        self.started: list[subprocess.Popen[bytes]] = []
         write_deployment(folder, name, self.store.uri)
 
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
         """Start a program, whose output is added to the log."""
         with self.log.open("ab") as log:
-            return subprocess.Popen(words, env=self.env, cwd=self.folder, stdout=log, stderr=log)
+            started = subprocess.Popen(words, env=self.env, cwd=self.folder, stdout=log, stderr=log)
+        self.started.append(started)
+        return started
 
     def serve(self) -> "subprocess.Popen[bytes]":
         """`vae serve`, once it is about to look for runs."""
@@ -163,11 +166,18 @@ def operator(
     """A deployment of the test's own; whatever it starts has ended afterwards."""
     operator = Operator(request.node.name.replace("_", "-"), prefect_server, tmp_path)
     yield operator
-    kill([pid for pid in descendants(os.getpid()) if str(tmp_path) in environment_of(pid)])
+    kill([pid for pid in list_processes() if str(tmp_path) in read_environment(pid)])
+    for process in operator.started:
+        process.wait()
     operator.api.close()
 
 
-def environment_of(pid: int) -> str:
+def list_processes() -> list[int]:
+    """All processes of the machine: what a killed one has started is nobody's child any more."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+
+
+def read_environment(pid: int) -> str:
     """A process's environment; nothing if it has ended."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/environ").read_text(errors="replace")
@@ -179,6 +189,11 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def find_raylet(worker: int) -> list[int]:
+    """The raylet beside a worker, once it is there."""
+    return [pid for pid in descendants(worker) if "raylet/raylet" in named(pid)]
 
 
 def test_a_power_cut_and_a_server_restart(
@@ -214,7 +229,7 @@ def test_a_power_cut_and_a_server_restart(
     assert f"its process on {socket.gethostname()} is gone" in crashed["message"]
     operator.check_same(first, killed)
     served.send_signal(signal.SIGTERM)
-    assert served.wait(120) == 0
+    assert served.wait(DEADLINE_S) == 0
 
 
 def test_a_worker_that_is_rolled_out_and_one_that_loses_its_cluster(operator: Operator) -> None:
@@ -227,13 +242,12 @@ def test_a_worker_that_is_rolled_out_and_one_that_loses_its_cluster(operator: Op
     handed = operator.trigger()
     operator.wait_for_epochs(handed)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 128 + signal.SIGTERM
+    assert worker.wait(DEADLINE_S) == 128 + signal.SIGTERM
     assert operator.read(handed)["state_name"] == "AwaitingRetry"
     worker = operator.work()
     operator.wait_for(handed, "Running")
-    [raylet] = [pid for pid in descendants(worker.pid) if "raylet/raylet" in named(pid)]
-    kill([raylet])
-    assert worker.wait(60) != 0
+    kill(wait_until(lambda: find_raylet(worker.pid), operator.explain))
+    assert worker.wait(DEADLINE_S) != 0
     worker = operator.work()
     ended = operator.wait_for(handed, "Completed")
     assert ended["run_count"] == 3
