@@ -17,6 +17,7 @@ from flows.stages import NAMES
 from tuning.search import search
 from vae.cluster.evaluation import bound_validation, judge
 from vae.cluster.launch import check_model, run_fit
+from vae.data.contact_sheet import write_sheet
 from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError
 from vae.experiments.loading import apply_overrides, parse_experiment
@@ -39,6 +40,7 @@ def prepare_dataset(session: Session) -> Work:
     ref = prepare(session.run.experiment.data, session.run.store)
     counts = ", ".join(f"{count:,} {split}" for split, count in ref.counts.items())
     log.info("data     %s: %s images, sha256 %.12s", ref.key, counts, ref.digest)
+    log.info("data     contact sheet %s", write_sheet(ref, session.run.store))
     return {"dataset": ref.to_json()}, []
 
 

@@ -2,16 +2,14 @@
 
 import io
 import tarfile
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from tests.support.idx_files import idx_files
-from vae.data.formats import Parsed, parse_cifar10, parse_idx, parse_npy
+from vae.data.formats import Parsed, parse_cifar10, parse_idx
 from vae.errors import UserError
 
 
@@ -89,92 +87,3 @@ def test_what_is_not_cifar10_is_refused(files: dict[str, bytes]) -> None:
     """A broken archive, a cut record and an eleventh class are user errors."""
     with pytest.raises(UserError):
         parse_cifar10(files)
-
-
-def npy(array: NDArray[np.generic]) -> bytes:
-    """The bytes of a .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    "layout",
-    [
-        lambda grey: grey,
-        lambda grey: grey[..., None],
-        lambda grey: grey[:, None],
-        lambda grey: np.asfortranarray(grey),
-    ],
-)
-def test_npy_layouts_of_grey_images_agree(
-    layout: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
-) -> None:
-    """[N, H, W], [N, H, W, 1] and [N, 1, H, W] are the same images."""
-    grey = np.random.default_rng(0).integers(0, 256, (14, 5, 6), dtype=np.uint8)
-    parsed = parse_npy({"x.npy": npy(layout(grey))})
-    expected = parse_npy({"x.npy": npy(grey)})
-    consistent(parsed)
-    assert parsed.train.images.shape[1:] == (1, 5, 6)
-    assert len(parsed.train.images) + len(parsed.test.images) == 14
-    assert len(parsed.test.images) >= 2
-    np.testing.assert_array_equal(parsed.train.images, expected.train.images)
-    np.testing.assert_array_equal(parsed.test.images, expected.test.images)
-
-
-def test_npy_layouts_of_colour_images_agree() -> None:
-    """[N, H, W, 3] and [N, 3, H, W] are the same images."""
-    colour = np.random.default_rng(0).integers(0, 256, (14, 3, 5, 6), dtype=np.uint8)
-    first = parse_npy({"x.npy": npy(colour)})
-    last = parse_npy({"x.npy": npy(colour.transpose(0, 2, 3, 1))})
-    np.testing.assert_array_equal(first.train.images, last.train.images)
-
-
-@pytest.mark.parametrize(
-    ("array", "told"),
-    [
-        (np.zeros((9, 4, 4), np.float32), "float32"),
-        (np.zeros((9, 4), np.uint8), r"\[9, 4\]"),
-        (np.zeros((9, 4, 4, 2), np.uint8), "C 1 or 3"),
-        (np.zeros((9, 3, 4, 3), np.uint8), "C 1 or 3"),
-        (np.zeros((9, 0, 4), np.uint8), r"\[9, 0, 4\]"),
-        (np.array(["pickled"] * 9, object), "allow_pickle"),
-        (np.zeros((13, 4, 4), np.uint8), "13 images are too few, must be at least 14"),
-    ],
-)
-def test_an_npy_file_that_is_no_set_of_images_is_refused(
-    array: NDArray[np.generic], told: str
-) -> None:
-    """Another type, an ambiguous layout, a pickle or too few images are user errors."""
-    with pytest.raises(UserError, match=told):
-        parse_npy({"x.npy": npy(array)})
-
-
-@pytest.mark.parametrize("shape", ["(1" + "0" * 30 + ",)", "(True, 4, 4)", "(-9, 4)", "-" * 9000])
-def test_an_impossible_npy_shape_is_refused(shape: str) -> None:
-    """A header that numpy itself trips over is a user error."""
-    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".encode()
-    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-    with pytest.raises(UserError, match=r"x\.npy: not a \.npy file"):
-        parse_npy({"x.npy": data})
-
-
-@given(st.binary(max_size=100), st.booleans())
-def test_any_bytes_as_an_npy_file_are_refused(data: bytes, magic: bool) -> None:
-    """Arbitrary bytes, also behind a valid magic, give one line."""
-    with pytest.raises(UserError) as raised:
-        parse_npy({"x.npy": (b"\x93NUMPY\x01\x00" if magic else b"") + data})
-    assert "\n" not in str(raised.value)
-
-
-@pytest.mark.filterwarnings("ignore:Data type alias 'a':DeprecationWarning")  # a damaged '|u1'
-@given(st.integers(0, 127), st.characters(max_codepoint=127), st.integers(0, 40))
-def test_a_damaged_npy_header_parses_or_is_refused(place: int, value: str, cut: int) -> None:
-    """One changed header byte and a cut tail give a UserError or a consistent dataset."""
-    damaged = bytearray(npy(np.zeros((9, 4, 4), np.uint8)))
-    damaged[place] = ord(value)
-    try:
-        parsed = parse_npy({"x.npy": bytes(damaged[: len(damaged) - cut])})
-    except UserError:
-        return
-    consistent(parsed)

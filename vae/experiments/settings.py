@@ -27,14 +27,40 @@ class DataConfig:
     name: str = setting(
         "the dataset",
         "mnist",
-        allowed="mnist, fashion-mnist, cifar10, or the path of a folder of images or a .npy file",
+        allowed="mnist, fashion-mnist, cifar10, emoji, or a path or URL: of a folder of images, "
+        "a pattern such as pets/*.jpg, a .npy file, or a .csv file of paths and labels",
     )
-    validation: int = setting("the last images of the training set to hold out", 10_000, at_least=1)
+    validation: int = setting(
+        "the last images of the training set to hold out, where the set has no split for it",
+        10_000,
+        at_least=1,
+    )
     limit: int = setting(
         "keep the first images of every split, this many; 0: all",
         0,
         at_least=0,
         allowed="0, or a whole number, at least 2",
+    )
+    size: int = setting(
+        "resize the short side of every image to this, and keep the centre; 0: as they are",
+        0,
+        at_least=0,
+    )
+    colours: int = setting(
+        "channels of every image: 1 is grey, 3 is colour; 0: as they are",
+        0,
+        at_least=0,
+        allowed="0, 1 or 3",
+    )
+    background: tuple[int, ...] = setting(
+        "the red, green and blue that transparent images are shown over",
+        (255, 255, 255),
+        at_least=0,
+        at_most=255,
+    )
+    broken: Literal["refuse", "skip"] = setting(
+        "refuse a set with a file that is no whole image, or skip such files and say how many",
+        "refuse",
     )
     binarize: Literal["dynamic", "none"] = setting(
         "dynamic draws every training pixel anew as 0 or 1 at every step; none keeps grey levels",
@@ -48,6 +74,10 @@ class DataConfig:
         check_settings(self)
         if self.limit == 1:  # a picture goes from one image to another
             raise ValueError("limit is 1, must be at least 2, or 0 for all")
+        if self.colours not in (0, 1, 3):
+            raise ValueError(f"colours is {self.colours}, must be 0, 1 or 3")
+        if len(self.background) != 3:
+            raise ValueError(f"background is {list(self.background)}, must be three numbers")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,91 @@
+"""Whether a JPEG file holds all of its picture, which no decoder tells: they fill up in grey."""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae.errors import UserError
+
+_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # the others are part of a scan
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]", re.DOTALL)
+_END, _SCAN, _PROGRESSIVE = 0xD9, 0xDA, (0xC2, 0xC6, 0xCA, 0xCE)
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_COEFFICIENTS = 64
+_FILLING, _NEAR, _BLOCK = 128, 2, 8  # the grey of blocks that never came; chroma rounds it
+_FEW_PIXELS = 128 * 128  # below, a block that is cut itself may be all that is missing
+_MORE = bytes.fromhex("b66ddb92a5c37e19d5484fe1") * 32  # not grey, where it is decoded
+
+
+class Header(NamedTuple):
+    """What a file's markers say: where its first picture ends, and in how many scans it comes."""
+
+    end: int
+    scans: int
+    whole: bool  # no scan is missing: each coefficient has come to its last bit
+
+
+def check_whole(
+    data: bytes, pixels_HWC: NDArray[np.uint8], decode: Callable[[bytes], NDArray[np.uint8]]
+) -> None:
+    """Raise UserError for a JPEG file that lacks its end, or part of its picture before an end.
+
+    `pixels_HWC`: what `decode` gives for `data`. Where part of the picture may be missing, more
+    data is put before the end and decoded: a whole picture does not change by it.
+    """
+    header = read_header(data)
+    if not header.whole:
+        raise UserError("a JPEG file that is cut off: scans of it are missing")
+    if header.scans == 1 and pixels_HWC.size > _FEW_PIXELS and not _ends_in_grey(pixels_HWC):
+        return
+    longer = decode(data[: header.end] + _continue(data[: header.end]) + data[header.end :])
+    if not np.array_equal(longer, pixels_HWC):
+        raise UserError("a JPEG file that is cut off: part of its picture is missing")
+
+
+def read_header(data: bytes) -> Header:
+    """Walk the markers of the first picture in a JPEG file. Raises UserError."""
+    position, scans, frame = 2, 0, 0xC0
+    missing: dict[int, list[int]] = {}  # component -> for each coefficient, the bits to come
+    while (marker := _NEXT_MARKER.search(data, position)) is not None:
+        code, position = data[marker.end() - 1], marker.end()
+        if code == _END:
+            whole = not any(any(bits) for bits in missing.values())
+            return Header(marker.start(), scans, whole or frame not in _PROGRESSIVE)
+        segment = data[position + 2 : position + int.from_bytes(data[position : position + 2])]
+        if code in _FRAMES:
+            frame = code
+            missing = {one: [1] * _COEFFICIENTS for one in segment[6 : 6 + 3 * segment[5] : 3]}
+        elif code == _SCAN:
+            scans += 1
+            _note_scan(segment, missing)
+        position += 2 + len(segment)
+    raise UserError("a JPEG file that is cut off: it has no end marker")
+
+
+def _continue(data: bytes) -> bytes:
+    """What to put behind a scan: blocks, and where it has restart markers the next one with more.
+
+    A decoder that meets its end in one interval skips to the marker of the next.
+    """
+    *_, last = [None, *_RESTART.finditer(data)]
+    if last is None:
+        return _MORE
+    following = 0xD0 + (last[0][1] - 0xD0 + 1) % 8
+    return _MORE + bytes([0xFF, following]) + _MORE
+
+
+def _note_scan(segment: bytes, missing: dict[int, list[int]]) -> None:
+    """Write into `missing` how many low bits the coefficients of a scan still lack."""
+    first, last, bits = segment[-3], segment[-2], segment[-1] & 15
+    for component in segment[1 : 1 + 2 * segment[0] : 2]:
+        for coefficient in range(first, min(last + 1, _COEFFICIENTS)):
+            missing.setdefault(component, [1] * _COEFFICIENTS)[coefficient] = bits
+
+
+def _ends_in_grey(pixels_HWC: NDArray[np.uint8]) -> bool:
+    """Whether the last block is what a decoder fills in; it is the last to come."""
+    last = pixels_HWC[-_BLOCK // 2 :, -_BLOCK // 2 :].astype(np.int16)
+    return bool((np.abs(last - _FILLING) <= _NEAR).all())
