@@ -1,9 +1,12 @@
 """The published datasets themselves, from where this machine gets them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from vae.data.datasets import load, prepare
+from vae.data.emoji import find_family
 from vae.experiments.settings import DataConfig
 from vae.store.promises import Store
 
@@ -11,9 +14,20 @@ pytestmark = pytest.mark.slow
 SPLITS = ("train", "val", "test")
 
 
-def test_mnist_itself(local: Store) -> None:
-    """The real MNIST has the known splits, first labels, mean pixel and digests."""
+def test_mnist_itself(
+    local: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The real MNIST has the known splits, first labels, mean pixel and digests.
+
+    A folder of its name beside it is told of.
+    """
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
     ref = prepare(DataConfig(), local)
+    assert "the folder of that name is ./mnist" in caplog.text
     assert (ref.shape, ref.classes) == ((1, 28, 28), 10)
     assert ref.counts == {"train": 50_000, "val": 10_000, "test": 10_000}
     train, val, test = (load(ref, local, name) for name in SPLITS)
@@ -35,3 +49,27 @@ def test_fashion_mnist_itself(local: Store) -> None:
     assert np.bincount(np.concatenate([train.labels, val.labels])).tolist() == [6000] * 10
     pixels = np.concatenate([train.images, val.images])
     assert pixels.mean() / 255 == pytest.approx(0.2860, abs=5e-5)
+
+
+def test_emoji_themselves(local: Store) -> None:
+    """The font's own pictures have the known splits and digest, and no family is in two splits."""
+    ref = prepare(DataConfig(name="emoji"), local)
+    assert (ref.shape, ref.class_names) == ((3, 64, 64), ("thing", "person", "flag"))
+    assert ref.counts == {"train": 2747, "val": 678, "test": 491}
+    assert ref.digest == "387da4339dc54f044be3feba1b199ef6614d51dc89594e60594ca5195dbc3f98"
+    rows = [row.tobytes() for name in SPLITS for row in load(ref, local, name).images]
+    assert len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((0x1F44B,), (0x1F44B, 0x1F3FF)),
+        ((0x1F468, 0x200D, 0x1F680), (0x1F469, 0x1F3FB, 0x200D, 0x1F680)),
+        ((0x1F3C3,), (0x1F3C3, 0x1F3FD, 0x200D, 0x2640, 0xFE0F)),
+    ],
+)
+def test_emoji_of_one_family_stay_together(one: tuple[int, ...], other: tuple[int, ...]) -> None:
+    """Skin tone and gender alone make no other family."""
+    assert find_family(one) == find_family(other)
+    assert find_family(one) != find_family((0x1F600,))

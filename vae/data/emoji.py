@@ -39,13 +39,13 @@ def parse_emoji(files: Mapping[str, bytes]) -> Parsed:
         families: dict[bytes, Sequence] = {}
         for sequence, bitmap in sorted(bitmaps.items()):
             families.setdefault(_draw(bitmap).tobytes(), sequence)  # each picture once
-        people = {_find_family(one) for one in bitmaps if set(one) & _SKIN_TONES}
+        people = {find_family(one) for one in bitmaps if set(one) & _SKIN_TONES}
     except Exception as error:  # fontTools raises whatever a broken table leads it to
         raise UserError(f"{FONT}: not this font: {extract_message(error)}") from error
     ordered = sorted(families, key=hash_bytes)
     images = np.stack([np.frombuffer(one, np.uint8).reshape(3, 64, 64) for one in ordered])
     labels = np.array([_classify(families[one], people) for one in ordered], np.int64)
-    sevenths = np.array([_find_seventh(_find_family(families[one])) for one in ordered])
+    sevenths = np.array([_find_seventh(find_family(families[one])) for one in ordered])
     parts = [
         Split(images[rows], labels[rows]) for rows in (sevenths > 1, sevenths == 0, sevenths == 1)
     ]
@@ -89,7 +89,7 @@ def _draw(bitmap: bytes) -> NDArray[np.uint8]:
     return drawn
 
 
-def _find_family(sequence: Sequence) -> Sequence:
+def find_family(sequence: Sequence) -> Sequence:
     """What is left of an emoji without its skin tone and gender."""
     if len(sequence) == 1:
         return (_PEOPLE.get(sequence[0], sequence[0]),)
@@ -101,7 +101,7 @@ def _classify(sequence: Sequence, people: set[Sequence]) -> int:
     """The number of a class: who may have a skin tone is a person, or part of one."""
     if _FLAGS & set(sequence):
         return CLASS_NAMES.index("flag")
-    family = _find_family(sequence)
+    family = find_family(sequence)
     return CLASS_NAMES.index("person" if family in people or _PERSON in family else "thing")
 
 

@@ -117,7 +117,9 @@ class LocalFolder:
                 "which has no end: remove it"
             )
         above = (*above, (here.st_dev, here.st_ino))
-        for entry in os.scandir(self.root / below):
+        with os.scandir(self.root / below) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
             name = f"{below}{entry.name}"
             if entry.name.startswith("."):
                 left_out["hidden"] += 1
