@@ -155,6 +155,26 @@ def test_unknown_experiments(name: str, message: str) -> None:
     assert "mnist-conv" in told
 
 
+def test_a_byte_order_mark_is_no_statement(tmp_path: Path) -> None:
+    """An editor's mark before the first line is not read as a part of it."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + b"seed = 3\n")
+    assert load_experiment(str(path)).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("s3://bucket/pets/*.jpg", "mnist-pets"),
+        ("photos/pets/", "mnist-pets"),
+        ("pets/**", "mnist-pets"),
+    ],
+)
+def test_a_pattern_names_a_model_by_its_folder(dataset: str, name: str) -> None:
+    """The part of a URL or path that is no pattern names the model."""
+    assert load_experiment("mnist", {"data.name": dataset}).name == name
+
+
 @pytest.mark.parametrize("text", [b"epochs = ", b"[train", b"a = 1\na = 2", b"\xff"])
 def test_no_toml(text: bytes, tmp_path: Path) -> None:
     """A file that is no TOML is refused by name."""
