@@ -14,6 +14,7 @@ _RESTART = re.compile(rb"\xff[\xd0-\xd7]", re.DOTALL)
 _END, _SCAN, _PROGRESSIVE = 0xD9, 0xDA, (0xC2, 0xC6, 0xCA, 0xCE)
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _COEFFICIENTS = 64
+_SHORTEST = 6  # bytes of what describes a frame or a scan
 _FILLING, _NEAR, _BLOCK = 128, 2, 8  # the grey of blocks that never came; chroma rounds it
 _FEW_PIXELS = 128 * 128  # below, a block that is cut itself may be all that is missing
 _MORE = bytes.fromhex("b66ddb92a5c37e19d5484fe1") * 32  # not grey, where it is decoded
@@ -55,6 +56,8 @@ def read_header(data: bytes) -> Header:
             whole = not any(any(bits) for bits in missing.values())
             return Header(marker.start(), scans, whole or frame not in _PROGRESSIVE)
         segment = data[position + 2 : position + int.from_bytes(data[position : position + 2])]
+        if code in (*_FRAMES, _SCAN) and len(segment) < _SHORTEST:
+            break
         if code in _FRAMES:
             frame = code
             missing = {one: [1] * _COEFFICIENTS for one in segment[6 : 6 + 3 * segment[5] : 3]}
@@ -62,7 +65,7 @@ def read_header(data: bytes) -> Header:
             scans += 1
             _note_scan(segment, missing)
         position += 2 + len(segment)
-    raise UserError("a JPEG file that is cut off: it has no end marker")
+    raise UserError("a JPEG file that is cut off: nothing leads to an end marker")
 
 
 def _continue(data: bytes) -> bytes:
