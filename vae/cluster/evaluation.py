@@ -76,7 +76,7 @@ def judge(
             )
     sums, bound_spans = gather(bounding)
     found, other_spans = gather(looking)
-    metrics = sum(sums, Sums.zero(model.latent_dim)).average(config, test[0][0].numel())
+    metrics = sum(sums, Sums.zero(model.latent_dim)).average(config, model)
     for more in found:
         metrics |= more
     return metrics, bound_spans + other_spans + gather(making)[1]

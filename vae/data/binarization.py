@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae.experiments.settings import DataConfig
+from vae.models.levels import to_unit
 from vae.models.seeds import derive_seed
 
 
@@ -15,7 +16,7 @@ def prepare_inputs(images_NCHW: Tensor, config: DataConfig) -> Tensor:
     Binarised once, uint8 0 or 1; or grey levels in [0, 1], float32.
     """
     if config.binarize == "none":
-        return images_NCHW.float() / 255
+        return to_unit(images_NCHW)
     return binarize(images_NCHW, config.binarize_seed)
 
 

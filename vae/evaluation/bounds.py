@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from vae.experiments.settings import EvaluationConfig
-from vae.models.densities import bernoulli_log_prob, gaussian_kl
+from vae.models.densities import gaussian_kl
 from vae.models.importance_bound import choose_block, importance_bound
 from vae.models.networks import VAE
 from vae.models.seeds import derive_seed
 
 CHUNK_IMAGES = 250
 VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that runs on a dataset compare
+DECODED_NUMBERS = 2**24  # at once: a chunk of colour pictures, or fewer of a mixture's parameters
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if Var over x of E[z|x] exceeds it
 
 
@@ -76,13 +77,20 @@ class Sums:
         """Mean negative importance-weighted bound on log p(x), in nats."""
         return -self.log_px / self.count
 
-    def average(self, config: EvaluationConfig, pixels: int) -> dict[str, float]:
-        """ELBO metrics, and the bound with its K: `nll` (nats), `nll_samples`, `bits_per_dim`."""
-        return self.average_elbo() | {
-            "nll": self.nll,
-            "nll_samples": float(config.samples),
-            "bits_per_dim": self.nll / (pixels * math.log(2)),
-        }
+    def average(self, config: EvaluationConfig, model: VAE) -> dict[str, float]:
+        """ELBO metrics, and the model's bound with its K: `nll` (nats), `nll_samples`.
+
+        And `bits_per_dim`, unless the likelihood is a density, which has none.
+        """
+        metrics = self.average_elbo() | {"nll": self.nll, "nll_samples": float(config.samples)}
+        if model.likelihood.has_bits:
+            metrics["bits_per_dim"] = to_bits_per_dim(self.nll, model.shape)
+        return metrics
+
+
+def to_bits_per_dim(nats: float, shape: tuple[int, int, int]) -> float:
+    """Nats per image as bits for each pixel of each colour."""
+    return nats / (math.prod(shape) * math.log(2))
 
 
 def count_chunks(n_images: int) -> int:
@@ -104,7 +112,7 @@ def sum_likelihood(
     """As `sum_elbo`, with the K-sample importance-weighted bound on log p(x) as well."""
 
     def log_px(x_BCHW: Tensor, mu_BD: Tensor, logvar_BD: Tensor, noise: torch.Generator) -> float:
-        n_latents = choose_block(x_BCHW)
+        n_latents = choose_block(model, x_BCHW)
         bound_B = importance_bound(
             model, x_BCHW, mu_BD, logvar_BD, noise, samples=config.samples, block=n_latents
         )
@@ -128,13 +136,23 @@ def sum_chunks(
         x_BCHW = images_NCHW[index * CHUNK_IMAGES :][:CHUNK_IMAGES].to(model.device, model.dtype)
         mu_BD, logvar_BD = model.encode(x_BCHW)
         eps_BD = torch.empty_like(mu_BD).normal_(generator=noise)
-        logits = model.decode(model.reparameterize(mu_BD, logvar_BD, eps_BD))
+        z_BD = model.reparameterize(mu_BD, logvar_BD, eps_BD)
         sums += Sums(
             len(x_BCHW),
-            -float(bernoulli_log_prob(x_BCHW, logits[None]).double().sum()),
+            -sum_log_px(model, x_BCHW, z_BD),
             float(gaussian_kl(mu_BD, logvar_BD).double().sum()),
             log_px(x_BCHW, mu_BD, logvar_BD, noise),
             mu_BD.double().sum(0).cpu(),
             mu_BD.double().square().sum(0).cpu(),
         )
     return sums
+
+
+def sum_log_px(model: VAE, x_BCHW: Tensor, z_BD: Tensor) -> float:
+    """log p(x|z) in nats, summed over images, of which no more are decoded than memory holds."""
+    at_once = max(1, DECODED_NUMBERS // math.prod(model.decoded_shape))
+    parts = zip(torch.split(x_BCHW, at_once), torch.split(z_BD, at_once), strict=True)
+    return sum(
+        float(model.likelihood.log_prob(x_bCHW, model.decode(z_bD)[None]).double().sum())
+        for x_bCHW, z_bD in parts
+    )

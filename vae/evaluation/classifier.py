@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vae.models.levels import to_unit
 from vae.models.seeds import derive_seed, draw_permutation
 
 FORMAT = 1  # raise it with anything that changes the features, so that old ones are not reused
@@ -105,7 +106,7 @@ def train_on_threads(
 
 def to_grey(images_NCHW: Tensor) -> Tensor:
     """Bytes as grey levels in [0, 1]; probabilities are that already."""
-    return images_NCHW.float() / 255 if images_NCHW.dtype == torch.uint8 else images_NCHW
+    return to_unit(images_NCHW) if images_NCHW.dtype == torch.uint8 else images_NCHW
 
 
 @torch.no_grad()

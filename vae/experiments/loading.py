@@ -30,7 +30,7 @@ from vae.experiments.table import list_settings
 # epochs are search.epochs.
 FIXED = (
     *("name", "data.", "evaluation.", "search.", "train.epochs"),
-    *("objective.kind", "objective.samples"),
+    *("objective.kind", "objective.samples", "model.likelihood"),
 )
 PARTS = (
     *(DataConfig, ModelConfig, ObjectiveConfig, TrainConfig, EvaluationConfig, Range, SearchConfig),

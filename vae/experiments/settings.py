@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vae.experiments.fields import check_settings, setting
+from vae.experiments.model_settings import ModelConfig as ModelConfig
 from vae.files import PLAIN_NAME
 
 Value = str | int | float | bool | list[int] | dict[str, Any]
@@ -78,37 +79,6 @@ class DataConfig:
             raise ValueError(f"colours is {self.colours}, must be 0, 1 or 3")
         if len(self.background) != 3:
             raise ValueError(f"background is {list(self.background)}, must be three numbers")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Which network, and how large. Raises ValueError for sizes no network can have."""
-
-    kind: Literal["ImprovedVAE", "ConvVAE"] = setting(
-        "fully connected, or two convolutions and as many transposed ones", "ImprovedVAE"
-    )
-    latent_dim: int = setting("latent dimensions", 20, at_least=1)
-    hidden: tuple[int, ...] = setting(
-        "widths of the layers from pixels (or features) to latents, mirrored back",
-        (400,),
-        at_least=1,
-    )
-    channels: tuple[int, ...] = setting(
-        "of the two strided convolutions; ConvVAE alone has them", (), at_least=1
-    )
-    activation: Literal["relu", "tanh", "silu", "glu"] = setting(
-        "of the hidden layers; glu gates half of a layer's outputs by the others", "silu"
-    )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        wanted = {"ImprovedVAE": 0, "ConvVAE": 2}[self.kind]
-        if len(self.channels) != wanted:
-            raise ValueError(
-                f"channels is {list(self.channels)}, {self.kind} takes {wanted} of them"
-            )
-        if self.kind == "ImprovedVAE" and not self.hidden:
-            raise ValueError("hidden is [], ImprovedVAE needs at least one layer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +223,12 @@ class Experiment:
             raise ValueError(
                 f"name is {self.name!r}, must be letters, digits, '.', '_' or '-', "
                 f"at most {NAME_LENGTH} of them"
+            )
+        likelihood = self.model.likelihood
+        if likelihood != "bernoulli" and self.data.binarize != "none":
+            raise ValueError(
+                f"model.likelihood is '{likelihood}', of 256 levels, but data.binarize is "
+                f"'{self.data.binarize}': must be 'none', or the likelihood 'bernoulli'"
             )
 
     def to_dict(self) -> dict[str, Any]:

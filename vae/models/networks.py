@@ -1,36 +1,29 @@
 """The models: images in, log densities in nats out.
 
 Shape suffixes: B images, K posterior samples per image, D latent dimensions, C, H, W of an image,
-N any number of latent vectors.
+O numbers that the likelihood takes for a pixel, N any number of latent vectors.
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import fold
 
 from vae.experiments.settings import ModelConfig
-from vae.models.densities import Densities, bernoulli_log_prob, promote_to_float32
+from vae.models.densities import Densities, promote_to_float32
+from vae.models.layers import end_in_image, stack_convolutions, stack_dense, stack_residual
+from vae.models.levels import Moments
+from vae.models.likelihoods import build_likelihood
 
 # Of the weights, and of all that is summed, by train.precision.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": partial(nn.ReLU, inplace=True),
-    "tanh": nn.Tanh,
-    "silu": nn.SiLU,
-    "glu": partial(nn.GLU, dim=1),  # gated: half of a layer's outputs times sigmoid of the others
-}
 
 
 class VAE(nn.Module):
-    """A VAE with a diagonal Gaussian posterior, a standard normal prior and Bernoulli pixels.
+    """A VAE with a diagonal Gaussian posterior, a standard normal prior and a likelihood of pixels.
 
-    Kingma & Welling 2014, arXiv:1312.6114. Subclasses build `encoder` (images to 2D statistics)
-    and `decoder` (latents to logits); everything probabilistic is here, once.
+    Kingma & Welling 2014, arXiv:1312.6114. Subclasses build `encoder` (images to 2D statistics) and
+    `decoder` (latents to what the likelihood takes); everything probabilistic is here, once.
     """
 
     encoder: nn.Module
@@ -40,6 +33,12 @@ class VAE(nn.Module):
         super().__init__()
         self.config = config
         self.shape = shape
+        self.likelihood = build_likelihood(config, shape[0])
+
+    @property
+    def decoded_shape(self) -> tuple[int, int, int]:
+        """O, H, W: what the decoder gives for an image."""
+        return (self.likelihood.outputs, *self.shape[1:])
 
     @property
     def latent_dim(self) -> int:
@@ -66,9 +65,9 @@ class VAE(nn.Module):
         return mu + torch.exp(0.5 * logvar) * eps
 
     def decode(self, z_ND: Tensor) -> Tensor:
-        """Bernoulli logits [N, C, H, W] of p(x|z)."""
-        logits: Tensor = self.decoder(z_ND)
-        return logits.reshape(len(z_ND), *self.shape)
+        """What the likelihood takes, [N, O, H, W]: of a Bernoulli the logits."""
+        decoded: Tensor = self.decoder(z_ND)
+        return decoded.reshape(len(z_ND), *self.decoded_shape)
 
     def forward(self, x_BCHW: Tensor, eps_KBD: Tensor) -> Densities:
         """Log densities of a batch for given posterior noise.
@@ -77,26 +76,35 @@ class VAE(nn.Module):
         """
         mu_BD, logvar_BD = self.encode(x_BCHW)
         z_KBD = self.reparameterize(mu_BD, logvar_BD, eps_KBD)
-        logits = self.decode(z_KBD.flatten(0, 1)).view(*z_KBD.shape[:2], *self.shape)
-        return Densities(bernoulli_log_prob(x_BCHW, logits), z_KBD, mu_BD, logvar_BD)
+        decoded_KBOHW = self.decode(z_KBD.flatten(0, 1)).view(*z_KBD.shape[:2], *self.decoded_shape)
+        px_KB = self.likelihood.log_prob(x_BCHW, decoded_KBOHW)
+        return Densities(px_KB, z_KBD, mu_BD, logvar_BD)
 
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n images from the prior: pixel probabilities [n, C, H, W]."""
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, *, draw_pixels: bool = False
+    ) -> Tensor:
+        """Draw n images from the prior, [n, C, H, W] in [0, 1]: the picture that each expects.
+
+        Of a Bernoulli these are pixel probabilities. With `draw_pixels`, pixels are drawn too.
+        """
         z_ND = torch.randn(n, self.latent_dim, generator=generator, dtype=self.dtype)
-        return torch.sigmoid(self.decode(z_ND.to(self.device)))
+        decoded_NOHW = self.decode(z_ND.to(self.device))
+        if draw_pixels:
+            return self.likelihood.draw(decoded_NOHW, generator)
+        return self.likelihood.mean(decoded_NOHW)
 
     @torch.no_grad()
     def reconstruct(self, x_BCHW: Tensor) -> Tensor:
-        """Pixel probabilities [B, C, H, W] decoded from the posterior means."""
-        return torch.sigmoid(self.decode(self.encode(x_BCHW)[0]))
+        """Expected pictures, [B, C, H, W] in [0, 1], decoded from the posterior means."""
+        return self.likelihood.mean(self.decode(self.encode(x_BCHW)[0]))
 
     @torch.no_grad()
     def interpolate(self, a_CHW: Tensor, b_CHW: Tensor, steps: int) -> Tensor:
-        """Pixel probabilities [steps, C, H, W] along the line between two posterior means."""
+        """Expected pictures [steps, C, H, W] along the line between two posterior means."""
         (a_D, b_D), _ = self.encode(torch.stack([a_CHW, b_CHW]))
         weight = torch.linspace(0, 1, steps, device=a_D.device, dtype=a_D.dtype)[:, None]
-        return torch.sigmoid(self.decode(torch.lerp(a_D, b_D, weight)))
+        return self.likelihood.mean(self.decode(torch.lerp(a_D, b_D, weight)))
 
 
 class ImprovedVAE(VAE):
@@ -113,71 +121,62 @@ class ImprovedVAE(VAE):
         )
         back = (config.latent_dim, *reversed(config.hidden))
         self.decoder = nn.Sequential(
-            *stack_dense(back, config.activation), nn.Linear(back[-1], pixels)
+            *stack_dense(back, config.activation),
+            nn.Linear(back[-1], math.prod(self.decoded_shape)),
         )
 
 
 class ConvVAE(VAE):
-    """Two strided convolutions and dense layers; dense layers and two transposed convolutions."""
+    """Strided convolutions, residual blocks and dense layers; and the mirror image back.
+
+    Every entry of `channels` is a convolution that halves both sides.
+    """
 
     def __init__(self, config: ModelConfig, shape: tuple[int, int, int]) -> None:
         super().__init__(config, shape)
+        check_sides(config, shape)
         colours, height, width = shape
-        if height % 4 or width % 4:
-            raise ValueError(f"images are {height}x{width}, ConvVAE needs multiples of 4")
-        first, second = config.channels
-        features = (second, height // 4, width // 4)
+        channels, halvings = config.channels, 2 ** len(config.channels)
+        features = (channels[-1], height // halvings, width // halvings)
         widths = (math.prod(features), *config.hidden)
-        activation = config.activation
-        strided = {"kernel_size": 4, "stride": 2, "padding": 1}
         self.encoder = nn.Sequential(
-            *add_activation(nn.Conv2d, colours, first, activation, **strided),
-            *add_activation(nn.Conv2d, first, second, activation, **strided),
+            *stack_convolutions(nn.Conv2d, (colours, *channels), config),
+            *stack_residual(channels[-1], config),
             nn.Flatten(),
-            *stack_dense(widths, activation),
+            *stack_dense(widths, config.activation),
             nn.Linear(widths[-1], 2 * config.latent_dim),
         )
         self.decoder = nn.Sequential(
-            *stack_dense((config.latent_dim, *reversed(widths)), activation),
+            *stack_dense((config.latent_dim, *reversed(widths)), config.activation),
             nn.Unflatten(1, features),
-            *add_activation(nn.ConvTranspose2d, second, first, activation, **strided),
-            FoldedConvTranspose2d(first, colours),
+            *stack_residual(channels[-1], config),
+            *stack_convolutions(nn.ConvTranspose2d, tuple(reversed(channels)), config),
+            end_in_image(channels[0], self.decoded_shape[0]),
         )
 
 
-class FoldedConvTranspose2d(nn.ConvTranspose2d):
-    """The transposed convolution that doubles height and width, as a product and a sum of its taps.
-
-    The same weights and, to rounding, results as torch's. Where there are few channels to fill, an
-    image's, torch's take one CPU core twice as long to train and four times as long to decode. On a
-    GPU torch's are used: there the gradient of a sum of taps is a kernel for each image.
-    """
-
-    bias: Tensor
-
-    def __init__(self, fan_in: int, fan_out: int) -> None:
-        super().__init__(fan_in, fan_out, kernel_size=4, stride=2, padding=1)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:  # type: ignore[override]
-        """From [N, fan_in, H, W] to [N, fan_out, 2H, 2W]."""
-        if x_NCHW.is_cuda:
-            return super().forward(x_NCHW)
-        height, width = x_NCHW.shape[2:]
-        taps_NLT = x_NCHW.permute(0, 2, 3, 1).flatten(1, 2) @ self.weight.flatten(1)
-        image = fold(taps_NLT.mT, (2 * height, 2 * width), kernel_size=4, stride=2, padding=1)
-        return image + self.bias[:, None, None]
+def check_sides(config: ModelConfig, shape: tuple[int, int, int]) -> None:
+    """Raise ValueError for images that the convolutions can't halve as often as there are any."""
+    multiple, (height, width) = 2 ** len(config.channels), shape[1:]
+    if height % multiple or width % multiple:
+        fitting = [multiple * max(1, round(side / multiple)) for side in (height, width)]
+        raise ValueError(
+            f"images are {height}x{width}, ConvVAE needs multiples of {multiple}, such as "
+            f"{fitting[0]}x{fitting[1]}, to halve them {len(config.channels)} times; "
+            "each of model.channels does once"
+        )
 
 
 def build_model(
     config: ModelConfig,
     shape: tuple[int, int, int],
-    mean_image: Tensor | None = None,
+    moments: Moments | None = None,
     seed: int = 0,
 ) -> VAE:
     """A freshly initialised model; the same seed gives the same weights anywhere.
 
-    `mean_image` [C, H, W] in [0, 1]: the output bias starts at its logit, so that training starts
-    from the independent-pixel model. Raises ValueError if the network can't take `shape`.
+    `moments` are those of the training pixels: training starts from the model of pixels that are
+    independent and fit them. Raises ValueError if the network can't take `shape`.
     """
     network = {"ImprovedVAE": ImprovedVAE, "ConvVAE": ConvVAE}[config.kind]
     with torch.random.fork_rng(devices=[]):
@@ -188,35 +187,20 @@ def build_model(
                 nn.init.xavier_uniform_(parameter)
             else:
                 nn.init.zeros_(parameter)
-    if mean_image is not None:
-        start_from_mean(model, mean_image)
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.reset_parameters()
+    if moments is not None:
+        start_from_moments(model, moments)
     # With the channels innermost, convolutions take two thirds of the time.
     return model.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def start_from_mean(model: VAE, mean_image_CHW: Tensor) -> None:
-    """Set the output bias to logit(mean): per pixel if dense, per channel if convolutional."""
+def start_from_moments(model: VAE, moments: Moments) -> None:
+    """Set the output bias to the likelihood's start: per pixel if dense, else per channel."""
     *_, output = model.decoder.children()
     if not isinstance(output, nn.Linear | nn.ConvTranspose2d) or output.bias is None:
-        raise TypeError(f"the decoder ends in {output}, which has no bias to start from the mean")
-    dense = isinstance(output, nn.Linear)
-    mean = mean_image_CHW.flatten() if dense else mean_image_CHW.mean((1, 2))
-    output.bias.copy_(torch.logit(mean, eps=1e-3))
-
-
-def stack_dense(widths: tuple[int, ...], activation: str) -> list[nn.Module]:
-    """Linear layers from each width to the next, each followed by the activation."""
-    return [
-        module
-        for fan_in, fan_out in pairwise(widths)
-        for module in add_activation(nn.Linear, fan_in, fan_out, activation)
-    ]
-
-
-def add_activation(
-    layer: Callable[..., nn.Module], fan_in: int, fan_out: int, activation: str, **options: int
-) -> list[nn.Module]:
-    """A layer and its activation, with `fan_out` outputs after it."""
-    gates = 2 if activation == "glu" else 1
-    return [layer(fan_in, gates * fan_out, **options), ACTIVATIONS[activation]()]
+        raise TypeError(f"the decoder ends in {output}, which has no bias to start from")
+    known = moments if isinstance(output, nn.Linear) else moments.pool()
+    output.bias.copy_(model.likelihood.start(known).flatten())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vae.evaluation.probe import encode_means
+from vae.models.levels import to_unit
 from vae.models.networks import VAE
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ CLASS_MARKERS = "osD^vPX*"  # with ten colours: eighty classes told apart
 
 
 def draw_samples(model: VAE, n: int = 64, seed: int = 0) -> bytes:
-    """PNG of n draws from the prior, shown as pixel probabilities."""
+    """PNG of n draws from the prior, each as the picture that it expects."""
     drawn = model.sample(n, torch.Generator().manual_seed(seed))
     return _render_grid(_enlarge(drawn), math.ceil(math.sqrt(n)))
 
@@ -64,7 +65,7 @@ def draw_latents(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    means_ND = encode_means(model, images.float() / 255)
+    means_ND = encode_means(model, to_unit(images))
     plane_N2, names = project(means_ND, labels.cpu())
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel=names[0], ylabel=names[1])
@@ -75,7 +76,7 @@ def draw_latents(model: VAE, images: Tensor, labels: Tensor) -> bytes:
 
 
 def _to_pixels(model: VAE, images: Tensor) -> Tensor:
-    return images.to(model.device, model.dtype) / 255
+    return to_unit(images.to(model.device), model.dtype)
 
 
 def choose_pairs(labels: list[int], rows: int) -> Iterator[tuple[int, int]]:

@@ -15,7 +15,7 @@ from vae.data.datasets import DatasetRef, load
 from vae.data.formats import Split
 from vae.errors import UserError
 from vae.evaluation.baseline import measure_independent_pixels
-from vae.experiments.settings import DataConfig, Experiment
+from vae.experiments.settings import Experiment
 from vae.files import hash_bytes
 from vae.models.networks import VAE
 from vae.models.saved_model import save_model
@@ -97,7 +97,7 @@ def promote_if_usable(
         experiment.name,
         run.version,
         metrics[METRIC],
-        metric=name_metric(experiment.data),
+        metric=name_metric(experiment),
         judge_again=judge_again,
     )
 
@@ -118,7 +118,9 @@ def find_flaw(
     if metrics["test/active_units"] == 0:
         return "its posterior has collapsed: no latent tells anything of an image"
     train, val = (torch.from_numpy(load(ref, store, split).images) for split in ("train", "val"))
-    naive = measure_independent_pixels(train, prepare_inputs(val, experiment.data))
+    naive = measure_independent_pixels(
+        train, prepare_inputs(val, experiment.data), experiment.model
+    )
     if metrics[METRIC] >= naive:
         return (
             f"its {METRIC} is {metrics[METRIC]:.2f} nats, no better than the {naive:.2f} of "
@@ -142,8 +144,11 @@ def save_examples(examples: Split, directory: Path) -> None:
     )
 
 
-def name_metric(data: DataConfig) -> str:
-    """By what versions compare: a bound on images binarised otherwise is on another scale."""
+def name_metric(experiment: Experiment) -> str:
+    """By what versions compare: another likelihood or binarisation has bounds of another scale."""
+    data, likelihood = experiment.data, experiment.model.likelihood
+    if likelihood != "bernoulli":
+        return f"{METRIC} of 256 levels, {likelihood}"
     if data.binarize == "none":
         return f"{METRIC} of grey levels"
     return f"{METRIC} of binarisation {data.binarize_seed}"

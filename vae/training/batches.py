@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.data.binarization import draw_thresholds
+from vae.models.levels import to_unit
 from vae.models.seeds import derive_seed, draw_permutation
 
 
@@ -72,7 +73,7 @@ class BatchPlan:
         self, pixels_BCHW: Tensor, global_size: int, mine: slice, noise: torch.Generator
     ) -> Tensor:
         if not self.binarize:
-            return pixels_BCHW.to(self.dtype) / 255
+            return to_unit(pixels_BCHW, self.dtype)
         threshold = draw_thresholds(pixels_BCHW, global_size, noise)[mine]
         # As bytes: PyTorch converts these to floats faster than it does booleans.
         return (pixels_BCHW > threshold).view(torch.uint8).to(self.dtype)

@@ -15,6 +15,7 @@ from vae.data.binarization import prepare_inputs
 from vae.data.rows import place_rows
 from vae.evaluation.bounds import Sums, count_chunks, sum_elbo, sum_likelihood
 from vae.experiments.settings import EvaluationConfig, Experiment
+from vae.models.levels import measure_moments
 from vae.models.networks import DTYPES, VAE, build_model
 from vae.training.batches import BatchPlan, Shard
 from vae.training.cuda_graph import choose_step
@@ -114,10 +115,10 @@ def wrap_data_parallel(model: VAE, device: torch.device) -> DistributedDataParal
 
 
 def initialize_model(experiment: Experiment, train_NCHW: Tensor) -> VAE:
-    """The untrained model: weights from the seed, output bias from the mean training image."""
+    """The untrained model: weights from the seed, output bias from the training images' moments."""
     colours, height, width = train_NCHW.shape[1:]
-    mean_CHW = train_NCHW.float().mean(0) / 255
-    return build_model(experiment.model, (colours, height, width), mean_CHW, experiment.seed)
+    shape, moments = (colours, height, width), measure_moments(train_NCHW)
+    return build_model(experiment.model, shape, moments, experiment.seed)
 
 
 def plan_batches(experiment: Experiment) -> BatchPlan:
