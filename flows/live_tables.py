@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.live_state import FitState, RunState, StageState, TrialState
-from vae.runs.trials import format_overrides
+from vae.runs.trials import format_loss, format_overrides
 
 HEAD = ["trial", "epoch", "val nats", "outcome", "settings"]
 NUMBERS = HEAD[:3]
@@ -157,7 +157,7 @@ def list_figures(fit: FitState, now: float, over: bool) -> list[str]:
     """Where the training is, how good, how fast, and how long it will take."""
     figures = [f"epoch {min(fit.epochs, int(fit.done) + 1)} of {fit.epochs}"]
     if fit.row:
-        figures += [f"loss {fit.row['train/loss']:.2f}", f"val {fit.row['val/loss']:.2f} nats"]
+        figures += [f"loss {fit.row['train/loss']:.2f}", f"val {format_loss(fit.row)}"]
         figures.append(f"{fit.row['images_per_s']:,.0f} images/s")
     left_s = fit.estimate_left_s(now)
     if fit.done >= fit.epochs:
@@ -179,7 +179,7 @@ def describe_end(state: RunState, stage: str) -> str:
         line += f": trial {best.number} of {ended} wins, val {loss} nats ({settings})"
     if stage == "train" and row:
         line += f": epoch {row['epoch']:.0f}, loss {row['train/loss']:.2f}, "
-        line += f"val {row['val/loss']:.2f} nats"
+        line += f"val {format_loss(row)}"
     return line
 
 

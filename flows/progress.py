@@ -10,7 +10,7 @@ from vae.cluster.events import Event
 from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.publishing.publication import Publication
 from vae.registry.promote import METRIC
-from vae.runs.trials import Trial, format_overrides
+from vae.runs.trials import Trial, format_loss, format_overrides
 from vae.tracking.run import TrackedRun
 
 log = logging.getLogger("vae.pipeline")
@@ -18,8 +18,7 @@ LINE_S = 10.0  # between lines inside an epoch
 CLOCKS = ("began", "ended")  # of an epoch: no metrics
 EVALUATION_LINE = (
     "test: negative ELBO {nelbo:.2f} nats (rate {rate:.2f}, distortion {distortion:.2f}), "
-    "-log p(x) <= {nll:.2f} nats with K = {nll_samples:.0f}, {bits_per_dim:.4f} bits/dim, "
-    "{active_units:.0f} active units"
+    "-log p(x) <= {nll:.2f} nats with K = {nll_samples:.0f}, {bits}{active_units:.0f} active units"
 )
 PROBE_LINE = "a linear probe of the latents is {probe_accuracy:.2%} right"
 FRECHET_LINE = (
@@ -28,19 +27,18 @@ FRECHET_LINE = (
     "{frechet_floor:.2f} of training images"
 )
 TRIAL_LINE = (
-    "search   trial {number} of {trials}  epoch {epoch} of {epochs}  "
-    "val {loss:.2f} nats  ({varied})"
+    "search   trial {number} of {trials}  epoch {epoch} of {epochs}  val {loss}  ({varied})"
 )
 BEST_LINE = "epoch {epoch} is the best: val -log p(x) <= {bound:.2f} nats with K = {samples}"
 EPOCH_LINE = (
-    "train    epoch {epoch} of {epochs}  loss {train_loss:.2f}  val {val_loss:.2f} nats  "
+    "train    epoch {epoch} of {epochs}  loss {train_loss:.2f}  val {val_loss}  "
     "{images_per_s:.0f} images/s  {left_s:.0f} s left"
 )
 
 
 def tell_evaluation(session: Session, metrics: Mapping[str, float]) -> None:
     """Two lines of what was measured on the test split."""
-    for line in (EVALUATION_LINE.format_map(metrics), f"test: {format_quality(metrics)}"):
+    for line in (format_bounds(metrics), f"test: {format_quality(metrics)}"):
         log.info("evaluate %s", line)
         session.view.on_figures("evaluate", line)
 
@@ -61,6 +59,12 @@ def format_promotion(result: Mapping[str, Any]) -> str:
     return (
         f"{result['why']}, val {result['value']:.2f} ({result['value'] - result['previous']:+.2f})"
     )
+
+
+def format_bounds(metrics: Mapping[str, float]) -> str:
+    """The bounds of the test split in a line; bits/dim where log p(x) is no density."""
+    bits = f"{metrics['bits_per_dim']:.4f} bits/dim, " if "bits_per_dim" in metrics else ""
+    return EVALUATION_LINE.format(bits=bits, **metrics)
 
 
 def format_quality(metrics: Mapping[str, float]) -> str:
@@ -86,7 +90,7 @@ class TrialProgress:
             trials=config.trials,
             epoch=row["epoch"],
             epochs=config.epochs,
-            loss=row["val/loss"],
+            loss=format_loss(row),
             varied=format_overrides(overrides),
         )
         log.info("%s", line)
@@ -144,7 +148,7 @@ class FitProgress:
             epoch=row["epoch"],
             epochs=self.epochs,
             train_loss=row["train/loss"],
-            val_loss=row["val/loss"],
+            val_loss=format_loss(row),
             images_per_s=row["images_per_s"],
             left_s=(self.epochs - row["epoch"]) * (time.time() - row["began"]),
         )

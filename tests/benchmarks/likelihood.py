@@ -120,7 +120,7 @@ def products(model: VAE, dtype: torch.dtype) -> Bound:
 
     def multiply(x_BCHW: Tensor) -> None:
         for _ in x_BCHW:
-            for block in z_KD.chunk(-(-SAMPLES // choose_block(x_BCHW))):
+            for block in z_KD.chunk(-(-SAMPLES // choose_block(model, x_BCHW))):
                 for weight in weights:
                     block = block @ weight
 
@@ -132,7 +132,7 @@ def ours(model: VAE) -> Callable[[Tensor], Tensor]:
 
     def bound(x_BCHW: Tensor) -> Tensor:
         noise = torch.Generator().manual_seed(0)
-        block = choose_block(x_BCHW)
+        block = choose_block(model, x_BCHW)
         mu_BD, logvar_BD = model.encode(x_BCHW)
         return importance_bound(
             model, x_BCHW, mu_BD, logvar_BD, noise, samples=SAMPLES, block=block

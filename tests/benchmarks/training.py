@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.benchmarks import common_loop, floor
 from tests.benchmarks.table import lines, medians
 from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
+from vae.models.levels import Moments
 from vae.models.networks import build_model
 from vae.training.batches import BatchPlan, Shard
 from vae.training.cpu import set_up_cpu
@@ -29,6 +30,7 @@ NETWORKS = {
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EPOCH = 60_000  # images, for the column of seconds
 SHAPE = (1, 28, 28)
+MOMENTS = Moments(torch.full(SHAPE, 0.13), torch.full(SHAPE, 0.1))
 
 
 def engine_epoch(
@@ -36,7 +38,7 @@ def engine_epoch(
 ) -> Callable[[], None]:
     """One epoch of the engine, as a function to time."""
     config = TrainConfig(batch_size=batch_size, precision=precision)  # type: ignore[arg-type]
-    model = build_model(NETWORKS[kind], SHAPE, torch.full(SHAPE, 0.13))
+    model = build_model(NETWORKS[kind], SHAPE, MOMENTS)
     state = create_state(model, config, images_NCHW.device)
     plan = BatchPlan(
         seed=0, batch_size=batch_size, samples=1, latent_dim=model.latent_dim, binarize=True

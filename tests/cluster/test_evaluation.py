@@ -19,6 +19,7 @@ from vae.errors import UserError
 from vae.evaluation.bounds import VALIDATION_SAMPLES, count_chunks, sum_likelihood
 from vae.evaluation.classifier import FORMAT, Classifier, JudgedClassifier, to_bytes
 from vae.experiments.settings import DataConfig, EvaluationConfig, Experiment, ModelConfig
+from vae.models.levels import Moments
 from vae.models.networks import VAE, build_model
 from vae.store.local import LocalStore
 from vae.store.open import open_store
@@ -68,8 +69,8 @@ def experiment_of(images: Path, binarize: str = "dynamic") -> Experiment:
 
 
 def model_of() -> VAE:
-    mean_image = torch.full(SHAPE, 0.4)
-    return build_model(ModelConfig(latent_dim=8, hidden=(64,)), SHAPE, mean_image).eval()
+    moments = Moments(torch.full(SHAPE, 0.4), torch.full(SHAPE, 0.4))
+    return build_model(ModelConfig(latent_dim=8, hidden=(64,)), SHAPE, moments).eval()
 
 
 def key_of(ref: DatasetRef) -> str:

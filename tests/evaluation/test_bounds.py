@@ -31,7 +31,7 @@ def test_likelihood_extends_the_elbo() -> None:
     model, images = model_of(), draw_images(30, SHAPE, levels=2)
     config = EvaluationConfig(samples=100, seed=5)
     elbo = sum_elbo(model, images, [0], seed=5).average_elbo()
-    metrics = sum_likelihood(model, images, [0], config).average(config, PIXELS)
+    metrics = sum_likelihood(model, images, [0], config).average(config, model)
     assert elbo.items() <= metrics.items()
     assert metrics["nll"] < metrics["nelbo"]
     assert metrics["nll_samples"] == 100
@@ -41,7 +41,7 @@ def test_metrics_of_a_known_model() -> None:
     """Without latents the rate is 0, no unit is active, and every bound is the exact value."""
     model, images = without_latents(), torch.ones((40, *SHAPE), dtype=torch.uint8)
     config = EvaluationConfig(samples=2)
-    metrics = sum_likelihood(model, images, [0], config).average(config, PIXELS)
+    metrics = sum_likelihood(model, images, [0], config).average(config, model)
     nats = -PIXELS * math.log(0.3)
     expected = {"nelbo": nats, "rate": 0, "distortion": nats, "active_units": 0, "nll": nats}
     expected |= {"nll_samples": 2, "bits_per_dim": -math.log2(0.3)}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -17,12 +18,13 @@ from tests.support.small_models import (
     without_latents,
 )
 from vae.evaluation.bounds import sum_elbo
+from vae.models.bernoulli_bound import margins_log_prob_, split_signs
 from vae.models.densities import (
     bernoulli_log_prob,
     gaussian_kl,
     standard_normal_log_prob,
 )
-from vae.models.importance_bound import importance_bound, margins_log_prob_, split_signs
+from vae.models.importance_bound import importance_bound
 from vae.models.networks import VAE
 
 
@@ -88,7 +90,11 @@ def test_one_sample_is_the_elbo_on_average() -> None:
     assert abs(draws_N.mean() - elbo) < 4 * draws_N.std() / math.sqrt(20_000)
 
 
-@pytest.mark.parametrize("model", [model_of(), colour_model()], ids=lambda model: model.config.kind)
+@pytest.mark.parametrize(
+    "model",
+    [model_of(), colour_model(), colour_model("logistic-mixture")],
+    ids=lambda model: f"{model.config.kind} {model.config.likelihood}",
+)
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_blocks_change_nothing(model: VAE, block: int) -> None:
     """One latent vector, a part of an image, a few images or all at once: the same bound."""
@@ -100,7 +106,13 @@ def test_blocks_change_nothing(model: VAE, block: int) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("network", [model_of, colour_model])
+@pytest.mark.parametrize(
+    "network",
+    [
+        model_of,
+        *(partial(colour_model, kind) for kind in ("bernoulli", "logistic", "gaussian")),
+    ],
+)
 @pytest.mark.parametrize("scale", [1, 1e4])
 def test_bound_is_the_mean_of_the_weights(network: Callable[[], VAE], scale: float) -> None:
     """On the noise that each image draws in its turn, it is log mean p(x, z) / q(z|x).

@@ -1,6 +1,7 @@
 """The models: densities against closed forms and torch.distributions, shapes, first weights."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from vae.experiments.settings import ModelConfig
 from vae.models.densities import bernoulli_log_prob, gaussian_kl, standard_normal_log_prob
-from vae.models.networks import VAE, FoldedConvTranspose2d, build_model
+from vae.models.layers import FoldedConvTranspose2d, ResidualBlock
+from vae.models.levels import Moments
+from vae.models.networks import VAE, build_model
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 DENSE = ModelConfig(latent_dim=5, hidden=(16, 8))
@@ -126,7 +129,7 @@ def test_output_starts_at_the_mean(shape: tuple[int, int, int]) -> None:
     mean_CHW = draw_floats(1, shape)[0] * 0.9 + 0.05
     colours = mean_CHW.mean((1, 2), keepdim=True).expand(shape)
     for config, expected in ((DENSE, mean_CHW), (CONV, colours)):
-        model = build_model(config, shape, mean_CHW)
+        model = build_model(config, shape, Moments(mean_CHW, mean_CHW))
         logits = model.decode(torch.zeros(1, config.latent_dim))[0]
         torch.testing.assert_close(logits, torch.logit(expected), rtol=1e-4, atol=1e-5)
 
@@ -135,7 +138,7 @@ def test_pixels_that_never_change() -> None:
     """A pixel that is always 0 or 1 starts at a finite logit."""
     mean_CHW = torch.zeros(MNIST)
     mean_CHW[0, 0] = 1
-    logits = build_model(DENSE, MNIST, mean_CHW).decode(torch.zeros(1, 5))
+    logits = build_model(DENSE, MNIST, Moments(mean_CHW, mean_CHW)).decode(torch.zeros(1, 5))
     assert logits.isfinite().all()
 
 
@@ -160,8 +163,12 @@ def test_first_weights_follow_the_seed(config: ModelConfig) -> None:
         ({"hidden": (4, 0)}, r"hidden is \[4, 0\], each must be at least 1"),
         ({"hidden": ()}, "needs at least one layer"),
         ({"activation": "rellu"}, "did you mean 'relu'"),
-        ({"channels": (4, 4)}, "ImprovedVAE takes 0 of them"),
-        ({"kind": "ConvVAE", "channels": (4,)}, "ConvVAE takes 2 of them"),
+        ({"channels": (4, 4)}, r"channels is \[4, 4\], but kind is ImprovedVAE"),
+        ({"residual_blocks": 1}, "residual_blocks is 1, but kind is ImprovedVAE"),
+        ({"normalization": "group"}, "normalization is 'group', but kind is ImprovedVAE"),
+        ({"kind": "ConvVAE"}, r"channels is \[\], ConvVAE needs at least one"),
+        ({"scale": "channel"}, "scale is 'channel', the bernoulli likelihood takes 'pixel' alone"),
+        ({"likelihood": "logistc"}, "did you mean 'logistic'"),
     ],
 )
 def test_impossible_networks(settings: dict[str, object], message: str) -> None:
@@ -170,10 +177,55 @@ def test_impossible_networks(settings: dict[str, object], message: str) -> None:
         ModelConfig(**settings)  # type: ignore[arg-type]
 
 
-def test_images_that_do_not_halve_twice() -> None:
+@pytest.mark.parametrize(
+    ("channels", "shape", "message"),
+    [
+        ((4, 6), (1, 30, 28), "images are 30x28, ConvVAE needs multiples of 4, such as 32x28"),
+        ((4,), (3, 7, 8), "images are 7x8, ConvVAE needs multiples of 2, such as 8x8"),
+        ((2, 2, 2, 2), (3, 36, 3), "needs multiples of 16, such as 32x16, to halve them 4 times"),
+    ],
+)
+def test_images_that_do_not_halve(
+    channels: tuple[int, ...], shape: tuple[int, int, int], message: str
+) -> None:
     """The convolutional network names the image sizes that it takes."""
-    with pytest.raises(ValueError, match="images are 30x28, ConvVAE needs multiples of 4"):
-        build_model(CONV, (1, 30, 28))
+    config = ModelConfig(kind="ConvVAE", channels=channels)
+    with pytest.raises(ValueError, match=message):
+        build_model(config, shape)
+
+
+@pytest.mark.parametrize("channels", [(4,), (4, 6), (3, 20, 6)])
+@pytest.mark.parametrize("activation", ["relu", "glu"])
+@pytest.mark.parametrize("normalization", ["none", "group"])
+def test_convolutions_of_any_depth(
+    channels: tuple[int, ...], activation: Any, normalization: Any
+) -> None:
+    """Any number of stages and blocks, of images that are not square; every weight learns."""
+    config = ModelConfig(
+        kind="ConvVAE",
+        latent_dim=5,
+        hidden=(),
+        channels=channels,
+        activation=activation,
+        normalization=normalization,
+        residual_blocks=2,
+    )
+    model = build_model(config, (3, 16, 24))
+    densities = model(draw_floats(2, (3, 16, 24)), noise(1, 2, 5, dtype=torch.float32))
+    (densities.kl_B - densities.px_KB).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert not [name for name, grad in gradients.items() if grad is None or not grad.any()]
+
+
+def test_blocks_keep_what_comes_in() -> None:
+    """A residual block whose last convolution is 0 changes nothing, nor its input in place."""
+    block = ResidualBlock(4, ModelConfig(kind="ConvVAE", channels=(4,), activation="relu"))
+    x_NCHW = noise(2, 4, 3, 3, dtype=torch.float32)
+    before = x_NCHW.clone()
+    for parameter in list(block.parameters())[-2:]:
+        torch.nn.init.zeros_(parameter)
+    assert torch.equal(block(x_NCHW), before)
+    assert torch.equal(x_NCHW, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -18,6 +18,15 @@ SHAPE = (1, 4, 4)
 CONFIGS = [
     ModelConfig(latent_dim=3, hidden=(8,)),
     ModelConfig(kind="ConvVAE", latent_dim=3, hidden=(), channels=(2, 3), activation="silu"),
+    ModelConfig(latent_dim=3, hidden=(8,), likelihood="logistic", scale="channel"),
+    ModelConfig(
+        kind="ConvVAE",
+        hidden=(),
+        channels=(2,),
+        residual_blocks=1,
+        normalization="group",
+        likelihood="gaussian",
+    ),
 ]
 
 
@@ -36,6 +45,18 @@ def test_a_model_comes_back(config: ModelConfig, dtype: torch.dtype, tmp_path: P
     for name, weight in loaded.state_dict().items():
         assert weight.dtype == dtype
         assert torch.equal(weight, weights[name])
+
+
+def test_a_model_from_before_likelihoods(tmp_path: Path) -> None:
+    """A config.json without the settings that came later describes the network it always did."""
+    model = build_model(CONFIGS[1], SHAPE, seed=3)
+    save_model(model, tmp_path)
+    path = tmp_path / "config.json"
+    described = json.loads(path.read_text())
+    for later in ("likelihood", "scale", "residual_blocks", "normalization"):
+        del described["model"][later]
+    path.write_text(json.dumps(described))
+    assert load_model(tmp_path).config == CONFIGS[1]
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

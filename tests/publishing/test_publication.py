@@ -1,23 +1,35 @@
 """What a finished run is published as."""
 
 import math
+from typing import Any
 
 import pytest
 
 from vae.errors import UserError
-from vae.experiments.settings import DataConfig
+from vae.experiments.settings import DataConfig, Experiment, ModelConfig
 from vae.publishing.publication import check_finite, name_metric
+
+OF_LEVELS = ("logistic", "logistic-mixture", "gaussian")
+
+
+def of_data(likelihood: Any = "bernoulli", **data: Any) -> Experiment:
+    return Experiment(
+        name="small", data=DataConfig(**data), model=ModelConfig(likelihood=likelihood)
+    )
 
 
 def test_bounds_compare_on_the_same_images_alone() -> None:
-    """Neither grey levels with binarised images nor two binarisations; grey levels take no seed."""
+    """Neither two binarisations, grey levels, nor two likelihoods; grey levels take no seed."""
     seen = [
-        DataConfig(binarize="dynamic"),
-        DataConfig(binarize="dynamic", binarize_seed=1),
-        DataConfig(binarize="none"),
+        of_data(binarize="dynamic"),
+        of_data(binarize="dynamic", binarize_seed=1),
+        of_data(binarize="none"),
+        *(of_data(likelihood, binarize="none") for likelihood in OF_LEVELS),
     ]
-    assert len({name_metric(data) for data in seen}) == 3
-    assert name_metric(DataConfig(binarize="none", binarize_seed=1)) == name_metric(seen[-1])
+    assert len({name_metric(experiment) for experiment in seen}) == 6
+    for likelihood, same in zip(("bernoulli", *OF_LEVELS), seen[2:], strict=True):
+        other = of_data(likelihood, binarize="none", binarize_seed=1)
+        assert name_metric(other) == name_metric(same)
 
 
 def test_a_metric_that_is_no_number_is_not_published() -> None:

@@ -3,6 +3,7 @@
 On the CPU everything but the capture runs; where there is a GPU, the capture too.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,11 +28,18 @@ from vae.training.step import (
 SHAPE, EPOCHS, STEPS = (1, 4, 4), 3, 6  # of 8 images each, the last of 3
 DENSE = ModelConfig(latent_dim=3, hidden=(8,))
 CONV = ModelConfig(kind="ConvVAE", latent_dim=3, hidden=(8,), channels=(2, 3))
+NETWORKS = {
+    "convolutional": CONV,
+    "levels": replace(
+        CONV, likelihood="logistic-mixture", residual_blocks=1, normalization="group"
+    ),
+}
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({"ema_decay": 0.0}, {}),
     "clipped": ({"grad_clip": 0.5, "schedule": "cosine"}, {}),
     "warmed up": ({}, {"warmup_epochs": 2}),
     "convolutional": ({}, {}),
+    "levels": ({}, {}),
     "weighted": ({"precision": "float64"}, {"kind": "dreg", "samples": 3}),
 }
 
@@ -80,7 +88,7 @@ def test_the_same_updates(name: str, device: str) -> None:
     config = TrainConfig(epochs=EPOCHS, batch_size=8, learning_rate=0.01, **train)
     weighed = ObjectiveConfig(**objective)
     epochs = batches_of(config, weighed, device)
-    given = (config, weighed, epochs, device, CONV if name == "convolutional" else DENSE)
+    given = (config, weighed, epochs, device, NETWORKS.get(name, DENSE))
     graphed, graphed_losses = trained(GraphedStep(), *given)
     plain, plain_losses = trained(train_step, *given)
     assert (graphed.epoch, graphed.step) == (plain.epoch, plain.step) == (EPOCHS, EPOCHS * STEPS)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from vae.data.datasets import DatasetRef
 from vae.evaluation.bounds import VALIDATION_SAMPLES
-from vae.experiments.settings import Experiment
+from vae.experiments.settings import Experiment, ModelConfig
 from vae.publishing import plots
 from vae.registry.publish import list_packages
 from vae.runs.records import Result
@@ -18,7 +18,7 @@ from vae.runs.run import Run
 from vae.runs.trials import Trial, find_best
 
 CAPTIONS = {
-    "samples": "Samples from the prior, as pixel probabilities",
+    "samples": "Samples from the prior, each as the picture that it expects",
     "reconstructions": "Test images, each above its reconstruction from the posterior mean",
     "interpolation": "Along a line in latent space, between the real test images at both ends",
     "latent": "Posterior means of test images; colour and number are the label",
@@ -28,7 +28,6 @@ HEADLINES = {  # what it is, how its value reads, its unit
     "test/nll": ("-log p(x), test", "≤ {value:.2f}", "nats per image, K = {samples:.0f}"),
     "test/rate": ("rate, KL(q‖p)", "{value:.2f}", "nats per image"),
     "test/distortion": ("distortion, -log p(x|z)", "{value:.2f}", "nats per image"),
-    "test/bits_per_dim": ("importance-weighted bound", "{value:.4f}", "bits per dimension"),
     "test/active_units": ("active units", "{value:.0f}", "of {latent_dim} latents"),
     "val/nll": (
         "-log p(x), validation",
@@ -36,6 +35,7 @@ HEADLINES = {  # what it is, how its value reads, its unit
         f"nats per image, K = {VALIDATION_SAMPLES}, decides which version is best",
     ),
 }
+BITS = {"test/bits_per_dim": ("importance-weighted bound", "{value:.4f}", "bits per dimension")}
 QUALITY = {  # the same, of what is measured only where the dataset has labels
     "test/frechet_samples": ("Fréchet distance, samples", "{value:.2f}", "to test images"),
     "test/frechet_reconstructions": (
@@ -70,7 +70,7 @@ def render(
         name=experiment.name,
         run_id=run.run_id,
         version=run.version,
-        headlines=format_headlines(stages["evaluate"]["metrics"], experiment.model.latent_dim),
+        headlines=format_headlines(stages["evaluate"]["metrics"], experiment.model),
         pictures=[(CAPTIONS[name], embed_png(png)) for name, png in pictures.items()],
         curves=Markup(plots.plot_training(stages["train"]["history"])),
         best_epoch=stages["train"]["best_epoch"],
@@ -85,13 +85,19 @@ def render(
     )
 
 
-def format_headlines(metrics: Mapping[str, float], latent_dim: int) -> list[tuple[str, str, str]]:
-    """What was measured as (label, value, unit), in the order of HEADLINES and QUALITY."""
-    shown = HEADLINES | {name: text for name, text in QUALITY.items() if name in metrics}
-    known = {"samples": metrics["test/nll_samples"], "latent_dim": latent_dim}
+def format_headlines(
+    metrics: Mapping[str, float], model: ModelConfig
+) -> list[tuple[str, str, str]]:
+    """What was measured as (label, value, unit): bits of 256 levels first, then HEADLINES, QUALITY.
+
+    Of other pixels bits come after the headlines, and of a density there are none.
+    """
+    texts = (BITS | HEADLINES if model.has_levels else HEADLINES | BITS) | QUALITY
+    known = {"samples": metrics["test/nll_samples"], "latent_dim": model.latent_dim}
     return [
         (label, form.format(value=metrics[name]), unit.format(**known))
-        for name, (label, form, unit) in shown.items()
+        for name, (label, form, unit) in texts.items()
+        if name in HEADLINES or name in metrics
     ]
 
 

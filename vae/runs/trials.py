@@ -80,3 +80,9 @@ def format_overrides(overrides: Mapping[str, Any]) -> str:
         else f"{name.rpartition('.')[2]} {value}"
         for name, value in overrides.items()
     )
+
+
+def format_loss(row: Mapping[str, float]) -> str:
+    """An epoch's validation loss with its unit: bits per dimension of 256 levels, else nats."""
+    bits = row.get("val/bits_per_dim")
+    return f"{row['val/loss']:.2f} nats" if bits is None else f"{bits:.4f} bits/dim"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import wandb
 
 # Of these, a run's summary keeps the lowest, not the last.
-MINIMISED = frozenset({"val/loss", "val/nelbo"})
+MINIMISED = frozenset({"val/loss", "val/nelbo", "val/bits_per_dim"})
 
 
 class TrackedRun:

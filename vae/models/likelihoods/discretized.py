@@ -48,7 +48,8 @@ def level_log_prob(level: Tensor, location: Tensor, log_scale: Tensor) -> Tensor
 def mean_level(location: Tensor, log_scale: Tensor) -> Tensor:
     """The expected level, to half a level: that of the distribution cut off at both ends."""
     scale, location = log_scale.exp(), location.clamp(-FAR, FAR)  # beyond, the terms cancel
-    return scale * (F.softplus(location / scale) - F.softplus((location - TOP) / scale))
+    cut = scale * (F.softplus(location / scale) - F.softplus((location - TOP) / scale))
+    return cut.clamp(0, TOP)  # of rounding
 
 
 def draw_level(location: Tensor, log_scale: Tensor, uniform: Tensor) -> Tensor:
