@@ -10,12 +10,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.artifacts import show_model, show_trials
 from flows.notices import notify_end, notify_promoted
 from flows.progress import format_promotion
 from flows.session import Session, open_session
 from flows.stages import NAMES, STAGES, Stage, check_stage
 from flows.takeover import Begin, open_own_or_crashed
-from flows.tasks import make_task
+from flows.tasks import make_task, run_task
 from vae.cluster.session import Workers
 from vae.data.datasets import locate, prepare
 from vae.errors import UserError
@@ -126,7 +127,12 @@ def run_stages(
     told = describe_outcome(until, run, result)
     if run_id is None and not run.run_id.endswith(str(flow_run.get_id())):
         told += f"; run {run.run_id} of one that crashed"
-    return {"run_id": run.run_id, "stage": until, "result": result, "wandb": where, "told": told}
+    ended = {"run_id": run.run_id, "stage": until, "result": result, "wandb": where, "told": told}
+    if (searched := run.read_result("search")) and searched["trials"]:
+        show_trials(run, searched)
+    if until == "publish":
+        show_model(run, ended)
+    return ended
 
 
 def describe_outcome(until: str, run: Run, result: dict[str, Any]) -> str:
@@ -143,7 +149,7 @@ def run_stage(stage: Stage, session: Session) -> Any:
     def run(session: Session) -> dict[str, Any]:
         return session.run_once(stage.name, lambda: work(session))
 
-    return make_task(stage, run, session.run.run_id)(session)
+    return run_task(make_task(stage, run, session.run.run_id), session)
 
 
 def choose_run(store: Store, until: str, begin: Begin | None, run_id: str | None) -> Run:

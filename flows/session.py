@@ -5,12 +5,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from flows.progress_bars import ProgressBars
 from flows.view import View
 from vae.cluster.session import Resources, Workers, join_cluster, leave_cluster
 from vae.runs.records import Result
@@ -97,8 +98,12 @@ def open_session(run: Run, workers: Workers) -> Iterator[Session]:
     command, directory = COMMAND.get(), Path(os.environ.get("WANDB_DIR", "."))
     began, view = (command.began, command.view) if command else (time.time(), View())
     cluster = borrow_cluster(command.cluster) if command else join_cluster(workers)
-    with Tracker(run.run_id, directory) as tracker, cluster as joining:
-        yield Session(run, joining, tracker, began, view)
+    with (
+        closing(ProgressBars(view, run)) as bars,
+        Tracker(run.run_id, directory) as tracker,
+        cluster as joining,
+    ):
+        yield Session(run, joining, tracker, began, bars)
 
 
 @contextmanager

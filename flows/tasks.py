@@ -5,11 +5,16 @@ goes on from its last checkpoint. What a user has to fix is not retried.
 """
 
 import logging
+import signal
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
-from prefect import task
+from prefect import State, task
+from prefect._internal.control_listener import get_intent
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
+from prefect.states import Cancelled
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.stages import Stage
@@ -34,7 +39,33 @@ def make_task(stage: Stage, work: Callable[..., Any], run_id: str = "") -> Any:
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-    return decorate(work)
+    return decorate(end_cancelled(work))
+
+
+def end_cancelled(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The same work, which ends as Cancelled with its flow run.
+
+    Prefect (3.8) takes the signal that ends a cancelled run for a crash of the task that it hits.
+    """
+
+    @wraps(work)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return work(*args, **kwargs)
+        except TerminationSignal:
+            if get_intent() != "cancel":
+                raise
+            return Cancelled(message="Its flow run was cancelled.")
+
+    return run
+
+
+def run_task(made: Any, *args: Any) -> Any:
+    """Run a task of `make_task`; where it was cancelled, end the flow run by the same signal."""
+    result = made(*args)
+    if isinstance(result, State):  # of the work itself, which returns none
+        raise TerminationSignal(signal.SIGTERM)
+    return result
 
 
 def should_retry(task: Any, run: Any, state: Any) -> bool:

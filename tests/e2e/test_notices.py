@@ -3,14 +3,18 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.notices import notify_promoted, send_notice
+from flows.notices import notify_end, notify_promoted, send_notice
 from flows.pipeline import pipeline
+from flows.stages import Stage
+from flows.tasks import make_task
 from tests.support.prefect_server import PrefectServer
 
 # One of the many services that Apprise loads imports it.
@@ -65,6 +69,22 @@ def test_a_failed_run_says_why_and_how_to_go_on(
     assert retry == f"continue: prefect flow-run retry {state.state_details.flow_run_id}"
     assert command == "or: vae run --run-id first --store s3://b/p"
     assert SECRET not in caplog.text + str(state)
+
+
+@flow(on_failure=[notify_end])
+def take_too_long(run_id: str, store: str) -> None:
+    """Run a stage for longer than it may, under the hook of the pipeline."""
+    make_task(Stage("slow", "", "", timeout_s=0.5), lambda: time.sleep(2))()
+
+
+def test_a_run_that_is_out_of_time_says_so(hook: Hook, prefect_server: PrefectServer) -> None:
+    """The limit of a stage ends the run, and the notice names it and the command that continues."""
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}):
+        take_too_long(run_id="first", store="s3://b/p", return_state=True)
+    [notice] = hook.received
+    assert notice["title"].startswith("take-too-long timedout: ")
+    assert "0.5 second" in notice["message"].splitlines()[0]
+    assert "vae run --run-id first --store s3://b/p" in notice["message"]
 
 
 def test_only_a_promotion_is_told(hook: Hook) -> None:

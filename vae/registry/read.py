@@ -52,7 +52,7 @@ def list_versions(store: Store, name: str) -> list[VersionInfo]:
     for version in _find_versions(store, name):
         metrics, damage = dict[str, float](), ""
         try:
-            metrics = _read_metrics(store, name, version)
+            metrics = read_metrics(store, name, version)
         except IntegrityError as error:  # the others are there to be seen all the same
             damage = str(error)
         is_best = best is not None and best.version == version
@@ -185,7 +185,8 @@ def _read_best_manifest(store: Store, name: str) -> tuple[bytes, Manifest]:
     return data, manifest
 
 
-def _read_metrics(store: Store, name: str, version: str) -> dict[str, float]:
+def read_metrics(store: Store, name: str, version: str) -> dict[str, float]:
+    """A published version's metrics, verified; raises UserError, an IntegrityError if changed."""
     _, manifest = read_manifest(store, name, version)
     key = f"{locate_version(name, version)}/{METRICS}"
     metrics = parse_object(

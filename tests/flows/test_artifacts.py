@@ -1,8 +1,8 @@
-"""The artifact that the search flow leaves."""
+"""What a run leaves in Prefect's UI."""
 
 from typing import Any
 
-from flows.search import format_winner, make_artifact_key
+from flows.artifacts import format_model, format_winner, make_artifact_key
 from vae.experiments.settings import Value
 from vae.runs.trials import Trial
 
@@ -36,12 +36,25 @@ def test_winner_and_trials_are_shown_best_first() -> None:
     assert "| 1 | – | 2 | failed | 2 | 0.001 |" in text
 
 
-def test_an_experiment_without_a_search_says_so() -> None:
-    """With search.trials = 0 there is no winner to name."""
-    assert "search.trials is 0" in format_winner("run-1", {"overrides": {}, "trials": []})
-
-
 def test_make_artifact_keys_are_what_prefect_takes() -> None:
     """Lower-case letters, digits and dashes, from any experiment's name or path."""
-    assert make_artifact_key("mnist-conv") == "search-mnist-conv"
-    assert make_artifact_key("My Experiments/a_b.toml") == "search-my-experiments-a-b-toml"
+    assert make_artifact_key("search", "mnist-conv") == "search-mnist-conv"
+    assert (
+        make_artifact_key("search", "My Experiments/a_b.toml") == "search-my-experiments-a-b-toml"
+    )
+
+
+def test_a_model_stands_beside_the_best_before_it() -> None:
+    """Every metric of both, a dash for what the earlier one lacks, and where to go on."""
+    ended: dict[str, Any] = {
+        "told": "published m@v2, best so far, val 93.80 (-0.40)",
+        "result": {"uri": "s3://b/models/m/versions/v2", "previous_version": "v1"},
+        "run_id": "run-1",
+        "wandb": {"urls": ["https://wandb.example/run"]},
+    }
+    text = format_model(ended, {"val/nll": 93.8, "test/new": 2.0}, {"val/nll": 94.2})
+    assert text.startswith(ended["told"])
+    assert "| val/nll | 93.8 | 94.2 |" in text
+    assert "| test/new | 2 | – |" in text
+    for place in ("v1", "s3://b/models/m/versions/v2/report.html", "https://wandb.example/run"):
+        assert place in text
