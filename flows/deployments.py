@@ -8,6 +8,13 @@ from typing import Any
 import yaml
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events.schemas.deployment_triggers import (
+    DeploymentCompoundTrigger,
+    DeploymentEventTrigger,
+    DeploymentMetricTrigger,
+    DeploymentSequenceTrigger,
+    DeploymentTriggerTypes,
+)
 from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.schedules import Schedule
@@ -15,11 +22,22 @@ from prefect.settings import get_current_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
 from prefect.utilities.templating import apply_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flows.server import check_answers
 from flows.service import serve_until_stopped
+from vae.cluster.session import Workers
 from vae.errors import UserError, suggest
+from vae.experiments.loading import load_experiment
+from vae.store.open import open_store
+from vae.upkeep.sweep import make_policy
+
+TRIGGERS = (
+    DeploymentEventTrigger,
+    DeploymentMetricTrigger,
+    DeploymentCompoundTrigger,
+    DeploymentSequenceTrigger,
+)
 
 INHERITED = {  # by the flow runs
     "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",
@@ -41,7 +59,30 @@ class Entry(BaseModel):
     schedules: list[Schedule] = []
     concurrency_limit: int | ConcurrencyLimitConfig | None = None
     paused: bool = False
+    triggers: list[DeploymentTriggerTypes] = []
     work_pool: dict[str, Any] | None = None  # where a worker would take it from
+
+    @model_validator(mode="before")
+    @classmethod
+    def fill_in(cls, written: Any) -> Any:
+        """Fill in {{ $VARIABLES }}, as `prefect deploy` does."""
+        if not isinstance(written, dict):
+            return written
+        entry, triggers = apply_values(written, {}), written.get("triggers")
+        if isinstance(triggers, list):
+            entry["triggers"] = [fill_in_trigger(trigger) for trigger in triggers]
+        return entry
+
+    @field_validator("triggers", mode="before")
+    @classmethod
+    def refuse_unknown(cls, given: Any) -> Any:
+        """Refuse what Prefect would leave out in silence: without `expect` every event fires."""
+        known = {name for trigger in TRIGGERS for name in trigger.model_fields}
+        for trigger in given if isinstance(given, list) else []:
+            for name in trigger if isinstance(trigger, dict) else ():
+                if name not in known:
+                    raise ValueError(f"a trigger has no '{name}'{suggest(name, known)}")
+        return given
 
 
 class Project(BaseModel):
@@ -79,10 +120,10 @@ def to_runner_deployments(file: Path) -> list[RunnerDeployment]:
 
 
 def read_project(file: Path) -> Project:
-    """A prefect.yaml with its {{ $VARIABLES }} filled in, validated. Raises UserError."""
+    """A prefect.yaml, validated. Raises UserError."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return Project.model_validate(apply_values(content, {}))
+        return Project.model_validate(content)
     except OSError as error:
         raise UserError(f"can't read the deployments in {file}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -91,6 +132,16 @@ def read_project(file: Path) -> Project:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(f"{file}: {where}: {first['msg']}, given {first['input']!r}") from None
+
+
+def fill_in_trigger(written: Any) -> Any:
+    """A trigger with its {{ $VARIABLES }} filled in, but for its parameters.
+
+    Those hold what an event fills in, such as {{ event.payload.location }}.
+    """
+    if not isinstance(written, dict) or "parameters" not in written:
+        return apply_values(written, {})
+    return apply_values(written, {}) | {"parameters": written["parameters"]}
 
 
 def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
@@ -103,6 +154,9 @@ def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
     except (ImportError, MissingFlowError, ScriptError, ValueError):
         raise UserError(f"{where}: entrypoint '{entry.entrypoint}' is no flow") from None
     check_parameters(where, flow, entry.parameters)
+    check_values(where, flow, entry.parameters)
+    for trigger in entry.triggers:
+        check_names(where, flow, trigger.parameters or {})
     try:
         deployment = RunnerDeployment.from_entrypoint(
             entry.entrypoint,
@@ -114,6 +168,7 @@ def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
             tags=entry.tags,
             version=entry.version,
             paused=entry.paused,
+            triggers=list(entry.triggers),
         )
     except ValidationError as error:  # a time zone that is none
         raise UserError(f"{where}: {error.errors(include_url=False)[0]['msg']}") from None
@@ -123,12 +178,36 @@ def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
 
 
 def check_parameters(where: str, flow: Flow[..., Any], given: dict[str, Any]) -> None:
-    """Raise UserError for parameters that a run of the flow would refuse."""
+    """Raise UserError for parameters of another name or type than the flow takes."""
+    check_names(where, flow, given)
     schema = parameter_schema(flow).model_dump_for_openapi()
-    for name in given:
-        if name not in schema["properties"]:
-            hint = suggest(name, schema["properties"])
-            raise UserError(f"{where}: {flow.name} takes no parameter '{name}'{hint}")
     for error in validate(given, schema, preprocess=True):
         name = ".".join(str(part) for part in error.absolute_path)
         raise UserError(f"{where}: parameter {name}: {error.message}")
+
+
+def check_names(where: str, flow: Flow[..., Any], given: dict[str, Any]) -> None:
+    """Raise UserError for a parameter that the flow does not take."""
+    known = parameter_schema(flow).properties
+    for name in given:
+        if name not in known:
+            raise UserError(
+                f"{where}: {flow.name} takes no parameter '{name}'{suggest(name, known)}"
+            )
+
+
+def check_values(where: str, flow: Flow[..., Any], given: dict[str, Any]) -> None:
+    """Raise UserError for what the flow would refuse once it runs: settings, workers, ages."""
+    schema = parameter_schema(flow).properties
+    values = {name: each.get("default") for name, each in schema.items()} | given
+    try:
+        if values.get("experiment") is not None:
+            load_experiment(values["experiment"], values.get("overrides"))
+        if values.get("store") is not None:
+            open_store(values["store"])
+        if "workers" in values:
+            Workers.parse(values["workers"])
+        if "older_than" in values:
+            make_policy(values["keep"], values["older_than"], now_s=0.0)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from flows.events import emit_promoted
 from flows.progress import (
     FitProgress,
     TrialProgress,
@@ -19,15 +20,15 @@ from vae.cluster.evaluation import bound_validation, judge
 from vae.cluster.launch import check_model, run_fit
 from vae.data.contact_sheet import write_sheet
 from vae.data.datasets import DatasetRef, prepare
-from vae.errors import UserError
+from vae.errors import UserError, extract_message
 from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.experiments.settings import Experiment
 from vae.models import load_model
 from vae.models.networks import DTYPES, VAE
-from vae.publishing.publication import publish_run
+from vae.publishing.publication import Publication, publish_run
 from vae.registry.manifest import Manifest
 from vae.registry.promote import METRIC
-from vae.registry.read import pull
+from vae.registry.read import pull, read_best
 from vae.runs.trials import choose_best, format_overrides
 from vae.training import checkpoints
 from vae.training.fit import initialize_model
@@ -88,6 +89,7 @@ def publish_model(session: Session) -> Work:
     """Publish the model with its pictures and report, and move the pointer if it is the best."""
     run, ref, model = session.run, read_dataset(session), load_trained_model(session)
     earlier = {name: session.require_result(name) for name in NAMES[: NAMES.index("publish")]}
+    best_before, _ = read_best(run.store, run.experiment.name)
     published = publish_run(
         run,
         read_winner(session),
@@ -98,6 +100,11 @@ def publish_model(session: Session) -> Work:
     )
     promotion = published.promotion
     tell_publication(run.experiment.name, published)
+    previous = best_before.version if best_before else None
+    if previous == published.version:  # what a crash left is done again
+        previous = None
+    if promotion.best:
+        tell_promotion(session, published, previous)
     tracked = session.track("evaluate")
     tracked.log_images("pictures", published.pictures)
     tracked.log_reference(
@@ -109,7 +116,25 @@ def publish_model(session: Session) -> Work:
         metadata=earlier["evaluate"]["metrics"],
     )
     result = {"version": published.version, "uri": published.uri, **promotion._asdict()}
-    return result, []
+    return result | {"previous_version": previous}, []
+
+
+def tell_promotion(session: Session, published: Publication, previous: str | None) -> None:
+    """Emit the event of a new best; that it can't be is a warning, for the version is the best."""
+    promotion, run = published.promotion, session.run
+    payload = {
+        "model": run.experiment.name,
+        "version": published.version,
+        "metric": METRIC,
+        "value": promotion.value,
+        "previous": {"version": previous, "value": promotion.previous},
+        "run_id": run.run_id,
+        "uri": published.uri,
+    }
+    try:
+        emit_promoted(run.experiment.name, payload)
+    except Exception as error:  # whatever a socket raises
+        log.warning("publish  Prefect was not told of the promotion: %s", extract_message(error))
 
 
 def judge_again(session: Session, manifest: Manifest) -> float | None:

@@ -11,10 +11,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 
 from flows.deployments import serve_deployments, to_runner_deployments
-from vae.cluster.session import Workers
+from flows.events import DATA_CHANGED
 from vae.errors import UserError
-from vae.experiments.loading import load_experiment
-from vae.upkeep.sweep import make_policy
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "prefect.yaml"
@@ -36,11 +34,17 @@ def written(directory: Path, **settings: Any) -> Path:
     return file
 
 
-def test_nightly_pipeline_weekly_search_and_gc_are_served() -> None:
+def test_every_deployment_of_the_file_is_served() -> None:
     """The deployments have the names by which they are triggered by hand."""
     served = to_runner_deployments(FILE)
     names = [deployment.full_name for deployment in served]
-    assert names == ["pipeline/nightly", "search/weekly", "gc/weekly"]
+    assert names == [
+        "pipeline/nightly",
+        "search/weekly",
+        "gc/weekly",
+        "watch/images",
+        "pipeline/images",
+    ]
 
 
 def test_served_deployments_are_those_of_the_file() -> None:
@@ -52,31 +56,43 @@ def test_served_deployments_are_those_of_the_file() -> None:
         assert served.tags == entry["tags"]
         assert served.description == entry["description"]
         assert served.work_pool_name is None
-        [schedule], [cron] = served.schedules or [], entry["schedules"]
-        assert isinstance(schedule.schedule, CronSchedule)
-        assert schedule.active
-        assert schedule.schedule.cron == cron["cron"]
-        assert schedule.schedule.timezone == cron["timezone"]
-        assert schedule.slug == cron["slug"]
+        for schedule, given in zip(served.schedules or [], entry.get("schedules", []), strict=True):
+            assert schedule.slug == given["slug"]
+            assert schedule.active is given.get("active", True)
+            if "interval" in given:
+                assert isinstance(schedule.schedule, IntervalSchedule)
+                assert schedule.schedule.interval.total_seconds() == given["interval"]
+                continue
+            assert isinstance(schedule.schedule, CronSchedule)
+            assert schedule.schedule.cron == given["cron"]
+            assert schedule.schedule.timezone == given["timezone"]
 
 
-def test_overlapping_runs_are_cancelled_not_queued() -> None:
-    """A deployment runs once at a time, and a run that finds another one at work gives way."""
+def test_a_run_by_the_clock_gives_way_and_one_by_an_event_waits() -> None:
+    """One at a time; what an event tells of would be forgotten if its run were cancelled."""
     for served in to_runner_deployments(FILE):
         assert served.concurrency_limit == 1
         assert served.concurrency_options is not None
-        assert served.concurrency_options.collision_strategy.value == "CANCEL_NEW"
+        strategy = "ENQUEUE" if served.triggers else "CANCEL_NEW"
+        assert served.concurrency_options.collision_strategy.value == strategy
 
 
-def test_every_deployment_could_run() -> None:
-    """The experiment, its overrides and the workers of every deployment are valid; gc's limits."""
-    for entry in declared():
-        given = entry["parameters"]
-        if entry["entrypoint"] == GC:
-            make_policy(given["keep"], given["older_than"], now_s=0.0)
-            continue
-        load_experiment(given["experiment"], given.get("overrides"))
-        Workers.parse(given.get("workers", "auto"))
+def test_the_watch_emits_what_the_pipeline_waits_for() -> None:
+    """The shipped trigger names the resource and the event of the shipped watch."""
+    *_, watch, trained = to_runner_deployments(FILE)
+    [trigger] = trained.triggers
+    assert watch.parameters == {"data": trained.parameters["overrides"]["data.name"]}
+    given = trigger.model_dump()
+    assert given["match"] == {"prefect.resource.id": f"vae.data.{watch.parameters['data']}"}
+    assert given["expect"] == {DATA_CHANGED}
+
+
+def test_what_an_event_fills_in_stays_as_it_is_written(tmp_path: Path) -> None:
+    """As `prefect deploy` has it: the parameters of a trigger are filled in when it fires."""
+    parameters = {"overrides": {"data.name": "{{ event.payload.location }}"}}
+    trigger = {"expect": ["vae.data.changed"], "parameters": parameters}
+    [served] = to_runner_deployments(written(tmp_path, triggers=[trigger]))
+    assert [known.model_dump()["parameters"] for known in served.triggers] == [parameters]
 
 
 def test_workers_start_in_the_folder_that_was_deployed() -> None:
@@ -156,7 +172,17 @@ def test_a_malformed_file_is_one_line(tmp_path: Path, text: str, message: str) -
         ({"schedules": [{"corn": "0 2 * * *"}]}, "corn: Unexpected keyword"),
         ({"schedules": [{"cron": "0 2 * * *", "timezone": "Mars"}]}, 'timezone: "Mars"'),
         ({"concurrency_limit": {"limit": 1, "collision_strategy": "X"}}, "concurrency_limit"),
-        ({"triggers": []}, "triggers: Extra inputs"),
+        ({"triggers": [{"expct": ["x"]}]}, "a trigger has no 'expct', did you mean 'expect'?"),
+        ({"triggers": [{"type": "evnt"}]}, "triggers.0: Input tag 'evnt'"),
+        ({"triggers": "daily"}, "triggers: Input should be a valid list"),
+        ({"triggers": [{"parameters": {"experimnt": "x"}}]}, "no parameter 'experimnt'"),
+        ({"parameters": {"experiment": "tinny"}}, "'nightly': unknown experiment 'tinny'"),
+        ({"parameters": {"experiment": "./nope.toml"}}, "unknown experiment './nope.toml'"),
+        ({"parameters": {"overrides": {"train.epohcs": 2}}}, "'train.epohcs', did you mean"),
+        ({"parameters": {"overrides": {"train.epochs": "x"}}}, "'nightly': train.epochs"),
+        ({"parameters": {"workers": "many"}}, "workers is 'many'"),
+        ({"parameters": {"store": "ftp://x"}}, "store 'ftp://x'"),
+        ({"entrypoint": GC, "parameters": {"older_than": "soon"}}, "soon"),
     ],
 )
 def test_a_deployment_that_could_not_run_is_refused(
