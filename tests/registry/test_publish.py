@@ -11,7 +11,7 @@ from tests.support.versions import DATASET, best_of, publish_version, write_vers
 from vae.errors import UserError
 from vae.registry.manifest import IntegrityError, Manifest, verify
 from vae.registry.promote import promote
-from vae.registry.read import find_version_of, list_models, list_versions, pull
+from vae.registry.read import check_published, find_version_of, list_models, list_versions, pull
 from vae.store.open import open_store
 from vae.store.promises import Store
 
@@ -236,6 +236,26 @@ def test_the_best_is_judged_again_on_other_data(
     other = promote(store, "m", "v1", 1.0, metric="val/mse", judge_again=judge)
     assert not other.best
     assert judged == ["v1", "v1"], "another metric can't be judged again"
+
+
+def test_a_damaged_best_is_no_rival(
+    store: Store, directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it can't be judged on new images, it stays the best, and the reason is told."""
+    publish_version(store, "v1", directory)
+    publish_version(store, "v2", write_version(tmp_path / "2", 0.25), dataset="e" * 64)
+    promote(store, "m", "v1", 100.0)
+    store.put("models/m/versions/v1/model.safetensors", b"torn")
+
+    def judge(manifest: Manifest) -> float:
+        check_published(store, manifest.name, manifest.version)
+        return 120.0
+
+    fared = promote(store, "m", "v2", 1.0, judge_again=judge)
+    assert not fared.best
+    assert "the best can't be judged again" in fared.why
+    assert "versions/v1/model.safetensors was changed" in fared.why
+    assert best_of(store).version == "v1"
 
 
 def test_the_newest_version_of_a_recipe_is_found(local: Store, directory: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from vae.files import hash_bytes
-from vae.registry.manifest import Best, Manifest
+from vae.registry.manifest import Best, IntegrityError, Manifest
 from vae.registry.read import locate_best, read_best, read_manifest
 from vae.store.probe import check_promises
 from vae.store.promises import Conflict, Store
@@ -41,8 +41,8 @@ def promote(
 
     Where the best was judged on another dataset, `judge_again` gives its value on this one, and the
     pointer then says that value whichever of them it names; without it, as for another metric, the
-    two do not compare, and the best stays. Raises UserError if the version is not published, or the
-    store breaks its promises.
+    two do not compare, and the best stays, as it does where it is damaged. Raises UserError if the
+    version is not published, or the store breaks its promises.
     """
     if not math.isfinite(value):
         return refuse(name, version, f"its {metric} is {value}", value)
@@ -57,8 +57,8 @@ def promote(
     )
     while True:
         best, token = read_best(store, name)
-        rival = _judge_again(best, candidate, store, name, judge_again)
-        if rival and (why := _find_difference(candidate, rival)):
+        rival, why = _find_rival(best, candidate, store, name, judge_again)
+        if why:
             return refuse(name, version, f"{why}; delete {locate_best(name)} to begin anew", value)
         winner = candidate if rival is None or candidate.value < rival.value else rival
         try:
@@ -67,6 +67,17 @@ def promote(
         except Conflict:
             continue  # another version was promoted meanwhile: compare with that one
         return _describe(winner, candidate, rival)
+
+
+def _find_rival(
+    best: Best | None, candidate: Best, store: Store, name: str, judge_again: JudgeAgain | None
+) -> tuple[Best | None, str]:
+    """What the candidate has to beat, if anything, and why the two do not compare, if so."""
+    try:
+        rival = _judge_again(best, candidate, store, name, judge_again)
+    except IntegrityError as error:
+        return best, f"the best can't be judged again: {error}"
+    return rival, _find_difference(candidate, rival) if rival else ""
 
 
 def _judge_again(
