@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from vae.experiments.durations import DAY_S
 from vae.registry.manifest import MANIFEST, SUFFIXES
 from vae.runs.run import EXPERIMENT
 from vae.upkeep.look import DATASET
 from vae.upkeep.survey import DatasetState, Pointers, RunState, Stored, Survey, VersionState
-from vae.upkeep.units import DAY_S, format_age
+from vae.upkeep.units import format_age
 
 AT_WORK_S = DAY_S
 SCRATCH = "ray"  # of a run: Ray's, from when it kept its own files in the store

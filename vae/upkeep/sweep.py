@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from vae.errors import UserError
+from vae.experiments.durations import parse_duration
 from vae.store.promises import Store
 from vae.upkeep.collect import Collected, collect, preview
 from vae.upkeep.leftovers import Leftover, find_leftovers, remove_leftovers
 from vae.upkeep.plan import Policy
-from vae.upkeep.units import parse_duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Sweep:
 
 def make_policy(keep: int, older_than: str, now_s: float) -> Policy:
     """What is kept, as people say it. Raises UserError."""
-    older_than_s = parse_duration(older_than)
+    older_than_s = parse_duration(older_than, units="hdw")  # 1m may be meant as a month
     if older_than_s is None:
         raise UserError(
             f"older-than is '{older_than}', must be a number of hours, days or weeks, such as 12h, "

@@ -1,19 +1,8 @@
-"""Durations and sizes as people write and read them."""
+"""Ages and sizes as people read them."""
 
-import re
+from vae.experiments.durations import DAY_S, HOUR_S
 
-HOUR_S = 3600.0
-DAY_S = 24 * HOUR_S
-UNITS_S = {"h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
-DURATION = re.compile(r"(?P<number>[0-9]{1,5})(?P<unit>[hdw])")
 PREFIXES = ("k", "M", "G", "T", "P")
-
-
-def parse_duration(text: str) -> float | None:
-    """The seconds of 12h, 30d or 2w; None for anything else, nothing at all among it."""
-    found = DURATION.fullmatch(text)
-    seconds = int(found["number"]) * UNITS_S[found["unit"]] if found else 0.0
-    return seconds or None
 
 
 def format_age(seconds: float) -> str:

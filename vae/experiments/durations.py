@@ -1,0 +1,20 @@
+"""Durations as people write them."""
+
+import re
+
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+UNITS_S = {"s": 1.0, "m": 60.0, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
+DURATION = re.compile(r"(?P<number>[0-9]{1,5})(?P<unit>[smhdw])")
+DURATIONS = "a whole number and s, m, h, d or w, such as 90s, 30m or 2h"
+
+
+def parse_duration(text: str, units: str = "smhdw") -> float | None:
+    """The seconds of 90s, 30m, 12h, 30d or 2w; None for anything else, no time at all among it.
+
+    `units`: those that are allowed.
+    """
+    found = DURATION.fullmatch(text)
+    if not found or found["unit"] not in units:
+        return None
+    return int(found["number"]) * UNITS_S[found["unit"]] or None
