@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import pictures, registry
+from flows.commands.options import StoreUri
 from flows.stages import NAMES, STAGES
 from vae.errors import FailedRunError, UserError
-from vae.files import write_whole
 
 STARTED = time.time()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -26,9 +27,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting; may be repeated."),
 ]
-StoreUri = Annotated[
-    str, typer.Option(envvar="VAE_STORE", help="A folder, file:///path or s3://bucket/prefix.")
-]
 RunId = Annotated[
     str | None,
     typer.Option(help="Continue this run; beside --experiment or --set: the name of a new one."),
@@ -36,8 +34,6 @@ RunId = Annotated[
 WorkerCount = Annotated[
     str, typer.Option("--workers", metavar="N|MIN:MAX|auto", help="auto: one per GPU, else two.")
 ]
-Model = Annotated[Path, typer.Argument(metavar="DIR", help="A pulled model.")]
-Out = Annotated[Path, typer.Option(help="The PNG to write.")]
 
 
 def print_version(asked: bool) -> None:
@@ -106,24 +102,7 @@ def settings(
         typer.echo(f"    {row.meaning}\n    {row.allowed}")
 
 
-@app.command("list")
-def list_(
-    name: Annotated[str | None, typer.Argument(help="A model; all of them without it.")] = None,
-    store: StoreUri = "./store",
-) -> None:
-    """List published models and their versions, the best one marked."""
-    from vae.registry.read import list_models, list_versions
-    from vae.store.open import open_store
-
-    opened = open_store(store)
-    with opened.explain_errors():
-        names = [name] if name else list_models(opened)
-        found = [(model, info) for model in names for info in list_versions(opened, model)]
-    if not names:
-        typer.echo(f"no models in {opened.uri}")
-    for model, info in found:
-        shown = "  ".join(f"{key} {value:.2f}" for key, value in info.metrics.items())
-        typer.echo(f"{'*' if info.best else ' '} {model}@{info.version}  {shown or info.damage}")
+app.add_typer(registry.app)
 
 
 @app.command()
@@ -159,68 +138,7 @@ def gc(
         raise typer.Exit(1)
 
 
-@app.command()
-def pull(
-    model: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The best by default.")],
-    to: Annotated[Path, typer.Option(help="The folder to make.")],
-    store: StoreUri = "./store",
-) -> None:
-    """Download a model, verify every file's SHA-256, and print its metrics."""
-    from vae.registry.read import pull as pull_model
-    from vae.store.open import open_store
-
-    name, at, version = model.partition("@")
-    if at and not version:
-        raise UserError(f"model is '{model}', must be NAME or NAME@VERSION")
-    opened = open_store(store)
-    with opened.explain_errors():
-        manifest = pull_model(opened, name, version or None, to)
-    typer.echo(f"{name}@{manifest.version}: {len(manifest.files)} files verified, in {to}")
-    typer.echo((to / "metrics.json").read_text(encoding="utf-8").strip())
-
-
-@app.command()
-def sample(
-    model: Model,
-    out: Out,
-    n: Annotated[int, typer.Option(min=1, max=10_000, help="How many images.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
-) -> None:
-    """Draw images from a pulled model's prior."""
-    from vae.publishing.pictures import draw_samples
-    from vae.registry.pulled_model import open_model
-
-    write_picture(out, draw_samples(open_model(model).model, n, seed))
-
-
-@app.command()
-def reconstruct(model: Model, out: Out) -> None:
-    """Show test images above their reconstructions."""
-    from vae.publishing.pictures import draw_reconstructions
-    from vae.registry.pulled_model import open_model
-
-    pulled = open_model(model)
-    write_picture(out, draw_reconstructions(pulled.model, pulled.images))
-
-
-@app.command()
-def interpolate(model: Model, out: Out) -> None:
-    """Walk from one test image to another in latent space."""
-    from vae.publishing.pictures import draw_interpolation
-    from vae.registry.pulled_model import open_model
-
-    pulled = open_model(model)
-    write_picture(out, draw_interpolation(pulled.model, pulled.images, pulled.labels))
-
-
-@app.command()
-def latent(model: Model, out: Out) -> None:
-    """Map test images by their posterior means."""
-    from vae.publishing.pictures import draw_latents
-    from vae.registry.pulled_model import open_model
-
-    pulled = open_model(model)
-    write_picture(out, draw_latents(pulled.model, pulled.images, pulled.labels))
+app.add_typer(pictures.app)
 
 
 @app.command()
@@ -231,14 +149,6 @@ def serve(
     from flows.deployments import serve_deployments
 
     serve_deployments(file)
-
-
-def write_picture(path: Path, png: bytes) -> None:
-    """Write a PNG whole. Raises UserError."""
-    try:
-        write_whole(path, png)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def check_current_folder() -> None:

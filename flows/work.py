@@ -27,8 +27,9 @@ from vae.models import load_model
 from vae.models.networks import DTYPES, VAE
 from vae.publishing.publication import Publication, publish_run
 from vae.registry.manifest import Manifest
+from vae.registry.pointers import read_best
 from vae.registry.promote import METRIC
-from vae.registry.read import pull, read_best
+from vae.registry.pull import pull
 from vae.runs.trials import choose_best, format_overrides
 from vae.training import checkpoints
 from vae.training.fit import initialize_model
@@ -71,6 +72,7 @@ def train_winner(session: Session) -> Work:
     best_epoch = checkpoints.find_best_epoch(history)
     progress.tell_best(best_epoch, bound)
     result = {"history": history, "best_epoch": best_epoch, METRIC: bound}
+    result |= {"workers": resources.num_workers}
     return result, spans + bound_spans
 
 

@@ -7,15 +7,15 @@ import pytest
 
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig, Experiment, ModelConfig
-from vae.publishing.publication import check_finite, name_metric
+from vae.publishing.publication import check_finite
+from vae.registry.promote import name_metric
 
 OF_LEVELS = ("logistic", "logistic-mixture", "gaussian")
 
 
-def of_data(likelihood: Any = "bernoulli", **data: Any) -> Experiment:
-    return Experiment(
-        name="small", data=DataConfig(**data), model=ModelConfig(likelihood=likelihood)
-    )
+def of_data(likelihood: Any = "bernoulli", **data: Any) -> dict[str, Any]:
+    model = ModelConfig(likelihood=likelihood)
+    return Experiment(name="small", data=DataConfig(**data), model=model).to_dict()
 
 
 def test_bounds_compare_on_the_same_images_alone() -> None:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from vae.errors import UserError
-from vae.registry.manifest import Best, IntegrityError, Manifest, verify
+from vae.registry.manifest import IntegrityError, Manifest, verify
+from vae.registry.pointers import Best
 from vae.registry.promote import promote
 from vae.registry.publish import Origin, publish
-from vae.registry.read import list_versions, pull
+from vae.registry.pull import pull
+from vae.registry.read import list_versions
 from vae.store.open import open_store
 from vae.store.promises import Store
 
@@ -75,7 +77,7 @@ def record(data: bytes) -> dict[str, Any]:
 def refused(store: Store, tmp_path: Path, message: str) -> None:
     """Pulling fails with one line that holds `message`, and leaves nothing behind."""
     before = sorted(tmp_path.iterdir())
-    for version in ("v1", None):
+    for version in ("v1", "best"):
         with pytest.raises(IntegrityError, match=message) as caught:
             pull(store, "m", version, tmp_path / "to")
         assert "\n" not in str(caught.value)
@@ -108,7 +110,7 @@ def test_changed_manifest(published: Store, tmp_path: Path) -> None:
     data = published.read(f"{FOLDER}/manifest.json")
     published.put(f"{FOLDER}/manifest.json", data + b"\n")
     with pytest.raises(IntegrityError, match=r"manifest\.json was changed: expected sha256"):
-        pull(published, "m", None, tmp_path / "to")
+        pull(published, "m", "best", tmp_path / "to")
 
 
 HOSTILE_NAMES = [
@@ -201,7 +203,7 @@ def test_unpublishable_folders(tmp_path: Path) -> None:
 def test_verify_before_load(local: Store, tmp_path: Path) -> None:
     """A pulled folder is checked again: changed, missing and linked files are refused."""
     to = tmp_path / "to"
-    pull(local, "m", None, to)
+    pull(local, "m", "best", to)
     config = to / "config.json"
     assert verify(to).version == "v1"
     config.rename(to / "real.json")
@@ -227,7 +229,7 @@ def test_malformed_best(local: Store, tmp_path: Path, change: dict[str, Any]) ->
     fields = json.loads(local.read("models/m/best.json"))
     local.put("models/m/best.json", json.dumps(fields | change).encode())
     for read in (
-        lambda: pull(local, "m", None, tmp_path / "to"),
+        lambda: pull(local, "m", "best", tmp_path / "to"),
         lambda: promote(local, "m", "v1", 1.0),
         lambda: list_versions(local, "m"),
     ):
@@ -259,4 +261,4 @@ def test_a_loop_of_links_is_named(local: Store, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for to in (tmp_path / "loop", tmp_path / "loop" / "to"):
         with pytest.raises(UserError, match=f"cannot write {to}: .*symbolic links"):
-            pull(local, "m", None, to)
+            pull(local, "m", "best", to)

@@ -10,8 +10,10 @@ import pytest
 from tests.support.versions import DATASET, best_of, publish_version, write_version
 from vae.errors import UserError
 from vae.registry.manifest import IntegrityError, Manifest, verify
+from vae.registry.names import list_models
 from vae.registry.promote import promote
-from vae.registry.read import check_published, find_version_of, list_models, list_versions, pull
+from vae.registry.pull import pull
+from vae.registry.read import check_published, find_version_of, list_versions
 from vae.store.open import open_store
 from vae.store.promises import Store
 
@@ -26,7 +28,7 @@ def test_round_trip(store: Store, directory: Path, tmp_path: Path) -> None:
     """What is pulled is what was published, file by file, by version and as the best."""
     published = publish_version(store, "v1", directory)
     assert promote(store, "m", "v1", 0.5).best
-    for version, to in (("v1", tmp_path / "by-version"), (None, tmp_path / "deep" / "best")):
+    for version, to in (("v1", tmp_path / "by-version"), ("best", tmp_path / "deep" / "best")):
         assert pull(store, "m", version, to) == verify(to) == published
         for path in directory.iterdir():
             assert (to / path.name).read_bytes() == path.read_bytes()
@@ -161,13 +163,13 @@ def test_unknown_names(store: Store, directory: Path, tmp_path: Path) -> None:
     """An unknown model or version is refused with the closest one there is."""
     publish_version(store, "20260101-a", directory, name="mnist-conv")
     with pytest.raises(UserError, match=r"no model 'mnist-cnv' .* did you mean 'mnist-conv'"):
-        pull(store, "mnist-cnv", None, tmp_path / "to")
+        pull(store, "mnist-cnv", "best", tmp_path / "to")
     with pytest.raises(UserError, match="did you mean 'mnist-conv'"):
         list_versions(store, "mnist-con")
     with pytest.raises(UserError, match="did you mean '20260101-a'"):
         pull(store, "mnist-conv", "20260101-b", tmp_path / "to")
-    with pytest.raises(UserError, match="no best version, name one such as mnist-conv@20260101-a"):
-        pull(store, "mnist-conv", None, tmp_path / "to")
+    with pytest.raises(UserError, match="no best version: vae promote mnist-conv@20260101-a"):
+        pull(store, "mnist-conv", "best", tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from vae.registry.manifest import Best, Manifest
+from vae.registry.manifest import Manifest
+from vae.registry.pointers import Best
 from vae.registry.publish import Origin, publish
 from vae.store.promises import Store
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.support.filled_stores import NAME, FilledStore
+from vae.registry.curate import promote_by_hand
 from vae.store.promises import Store
 from vae.upkeep.look import collect_texts, look
 from vae.upkeep.survey import Survey
@@ -72,16 +73,24 @@ def test_a_damaged_pointer_is_named(filled: FilledStore, data: bytes) -> None:
     assert f"models/{NAME}/production.json" in look(filled.store).pointers[NAME].damage
 
 
-def test_aliases_of_any_shape_name_versions_and_history_does_not(filled: FilledStore) -> None:
+def test_what_pointers_name(filled: FilledStore) -> None:
     """Every text in such an object may be a version's name, also behind NAME@."""
     for version in ("v1", "v2", "v3", "v4"):
         filled.add_version(version)
     said = {"production": "v2", "staging": [{"is": f"{NAME}@v3"}]}
     filled.store.put(f"models/{NAME}/aliases.json", json.dumps(said).encode())
-    filled.store.put(f"models/{NAME}/history/1.json", b'{"to": "v4"}')
+    promote_by_hand(filled.store, NAME, "v4", "")
+    promote_by_hand(filled.store, NAME, "v1", "")
     pointers = look(filled.store).pointers[NAME]
-    assert pointers.damage == ""
-    assert pointers.named & {"v1", "v2", "v3", "v4"} == {"v1", "v2", "v3"}  # v1 is the best
+    assert (pointers.best, pointers.previous, pointers.damage) == ("v1", "v4", "")
+    assert pointers.named & {"v1", "v2", "v3", "v4"} == {"v2", "v3"}
+
+
+def test_a_damaged_history_is_named(filled: FilledStore) -> None:
+    """Then nobody knows which version was the best before, and all of them stay."""
+    filled.add_version("v1")
+    filled.store.put(f"models/{NAME}/history/1.json", b"{}")
+    assert "history/1.json" in look(filled.store).pointers[NAME].damage
 
 
 def test_texts_are_found_at_any_depth() -> None:

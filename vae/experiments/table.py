@@ -75,3 +75,12 @@ def to_markdown() -> str:
 def escape(text: str) -> str:
     """Text for a cell of a Markdown table."""
     return text.replace("|", "\\|")
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {dotted name: value}."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
+        flat |= inner or {f"{prefix}{key}": value}
+    return flat

@@ -22,7 +22,8 @@ from vae.models.saved_model import save_model
 from vae.publishing import pictures
 from vae.publishing.report import render
 from vae.registry.manifest import METRICS
-from vae.registry.promote import METRIC, JudgeAgain, Promotion, promote, refuse
+from vae.registry.promote import METRIC, JudgeAgain, Promotion, name_metric, promote, refuse
+from vae.registry.provenance import describe_origin
 from vae.registry.publish import Origin, publish
 from vae.runs.records import Result
 from vae.runs.run import Run
@@ -72,7 +73,14 @@ def publish_run(
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
         (folder / "report.html").write_text(report, encoding="utf-8")
         origin = Origin(
-            run.run_id, ref.digest, experiment.to_dict(), hash_recipe(run.experiment, ref.digest)
+            run_id=run.run_id,
+            dataset=ref.digest,
+            experiment=experiment.to_dict(),
+            recipe=hash_recipe(run.experiment, ref.digest),
+            made=describe_origin(
+                workers=stages["train"].get("workers"),
+                seconds=sum(stage["time"]["seconds"] for stage in stages.values()),
+            ),
         )
         manifest = publish(run.store, experiment.name, run.version, folder, origin)
     promotion = promote_if_usable(run, experiment, ref, metrics, judge_again)
@@ -97,7 +105,7 @@ def promote_if_usable(
         experiment.name,
         run.version,
         metrics[METRIC],
-        metric=name_metric(experiment),
+        metric=name_metric(experiment.to_dict()),
         judge_again=judge_again,
     )
 
@@ -142,16 +150,6 @@ def save_examples(examples: Split, directory: Path) -> None:
         {"images": np.ascontiguousarray(examples.images), "labels": examples.labels.copy()},
         directory / "examples.safetensors",
     )
-
-
-def name_metric(experiment: Experiment) -> str:
-    """By what versions compare: another likelihood or binarisation has bounds of another scale."""
-    data, likelihood = experiment.data, experiment.model.likelihood
-    if likelihood != "bernoulli":
-        return f"{METRIC} of 256 levels, {likelihood}"
-    if data.binarize == "none":
-        return f"{METRIC} of grey levels"
-    return f"{METRIC} of binarisation {data.binarize_seed}"
 
 
 def draw_pictures(model: VAE, examples: Split) -> dict[str, bytes]:

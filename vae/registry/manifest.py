@@ -54,6 +54,7 @@ class Manifest:
     experiment: dict[str, Any]
     recipe: str  # digest of all that decides the model; "" in versions before 0.2
     packages: dict[str, str]
+    made: dict[str, Any]  # on what machine, of what revision; {} in versions before 0.2
     files: dict[str, FileRecord]
 
     def to_bytes(self) -> bytes:
@@ -63,12 +64,12 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Manifest":
         """Parse and check a manifest read at `where`; raises IntegrityError."""
-        fields = {"recipe": ""} | parse_object(data, where)
+        fields = {"recipe": "", "made": {}} | parse_object(data, where)
         if fields.keys() != cls.__dataclass_fields__.keys():
             expected = ", ".join(cls.__dataclass_fields__)
             raise IntegrityError(f"{where} has the fields {sorted(fields)}, expected {expected}")
         texts = ("name", "version", "run_id", "dataset", "recipe")
-        objects = ("experiment", "packages", "files")
+        objects = ("experiment", "packages", "made", "files")
         if not all(isinstance(fields[key], str) for key in texts) or not all(
             isinstance(fields[key], dict) for key in objects
         ):
@@ -76,32 +77,6 @@ class Manifest:
         files = {name: _parse_record(name, entry, where) for name, entry in fields["files"].items()}
         check_names(files, where)
         return cls(**(fields | {"files": files}))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Best:
-    """What `best.json` says: the version with the lowest `value` (nats per image) of `metric`."""
-
-    version: str
-    metric: str
-    value: float
-    manifest_sha256: str
-    dataset: str
-
-    def to_bytes(self) -> bytes:
-        return f"{json.dumps(asdict(self), indent=2, allow_nan=False)}\n".encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes, where: str) -> "Best":
-        """Parse and check a pointer read at `where`; raises IntegrityError."""
-        fields = parse_object(data, where)
-        value = fields.pop("value", None)
-        texts = cls.__dataclass_fields__.keys() - {"value"}
-        if fields.keys() != texts or not all(isinstance(text, str) for text in fields.values()):
-            raise IntegrityError(f"{where} does not hold the fields of a best version")
-        if not is_number(value) or not PLAIN_NAME.fullmatch(fields["version"]):
-            raise IntegrityError(f"{where} names no valid version and value")
-        return cls(value=float(value), **fields)
 
 
 def check_names(files: Iterable[str], where: str) -> None:

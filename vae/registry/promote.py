@@ -2,13 +2,14 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vae.files import hash_bytes
-from vae.registry.manifest import Best, IntegrityError, Manifest
-from vae.registry.read import locate_best, read_best, read_manifest
+from vae.registry.manifest import IntegrityError, Manifest
+from vae.registry.pointers import BEST, Best, Move, move_pointer, read_best
+from vae.registry.read import read_manifest
 from vae.store.probe import check_promises
 from vae.store.promises import Conflict, Store
 
@@ -59,14 +60,28 @@ def promote(
         best, token = read_best(store, name)
         rival, why = _find_rival(best, candidate, store, name, judge_again)
         if why:
-            return refuse(name, version, f"{why}; delete {locate_best(name)} to begin anew", value)
+            why += f"; to prefer it all the same: vae promote {name}@{version}"
+            return refuse(name, version, why, value)
         winner = candidate if rival is None or candidate.value < rival.value else rival
+        told = _describe(winner, candidate, rival)
         try:
             if winner != best:
-                store.replace(locate_best(name), winner.to_bytes(), token)
+                new = replace(winner, move=_make_move(winner, best, told, manifest.run_id))
+                move_pointer(store, name, BEST, new, (best, token))
         except Conflict:
             continue  # another version was promoted meanwhile: compare with that one
-        return _describe(winner, candidate, rival)
+        return told
+
+
+def _make_move(winner: Best, best: Best | None, told: Promotion, run: str) -> Move:
+    """The record of a pointer that comes to say `winner` where it said `best`."""
+    if best is None:
+        return Move.now("", "better", told.why, run)
+    if best.version == winner.version:
+        why = f"now {winner.value:.2f}, was {best.value:.2f} on other data"
+        return Move.now(best.version, "judged again", why, run)
+    why = f"{winner.metric}: {winner.value:.2f} against {told.previous:.2f}"
+    return Move.now(best.version, "better", why, run)
 
 
 def _find_rival(
@@ -114,3 +129,17 @@ def refuse(name: str, version: str, why: str, value: float) -> Promotion:
     """Leave the pointer alone, and log why."""
     log.warning("%s %s is not promoted: %s", name, version, why)
     return Promotion(False, f"not promoted: {why}", value, None)
+
+
+def name_metric(experiment: Mapping[str, Any]) -> str:
+    """By what versions compare: another likelihood or binarisation has bounds of another scale.
+
+    `experiment`: as a manifest has it; version 0.1 knew but one likelihood.
+    """
+    data = experiment.get("data", {})
+    likelihood = experiment.get("model", {}).get("likelihood", "bernoulli")
+    if likelihood != "bernoulli":
+        return f"{METRIC} of 256 levels, {likelihood}"
+    if data.get("binarize") == "none":
+        return f"{METRIC} of grey levels"
+    return f"{METRIC} of binarisation {data.get('binarize_seed')}"

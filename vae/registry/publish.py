@@ -1,9 +1,11 @@
 """A version is written: every file once, its manifest last."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vae.errors import UserError
@@ -16,7 +18,8 @@ from vae.registry.manifest import (
     check_names,
     check_safetensors,
 )
-from vae.registry.read import check_published, locate_version
+from vae.registry.names import locate_version
+from vae.registry.read import check_published
 from vae.store.probe import check_promises
 from vae.store.promises import Store
 
@@ -30,6 +33,7 @@ class Origin(NamedTuple):
     dataset: str  # digest
     experiment: dict[str, Any]  # with the settings that won
     recipe: str = ""  # digest of all that decides the model
+    made: Mapping[str, Any] = MappingProxyType({})  # as `describe_origin` gives it
 
 
 def publish(store: Store, name: str, version: str, directory: Path, origin: Origin) -> Manifest:
@@ -47,7 +51,7 @@ def publish(store: Store, name: str, version: str, directory: Path, origin: Orig
         version=version,
         packages=list_packages(),
         files=_record_files(directory),
-        **origin._asdict(),
+        **(origin._asdict() | {"made": dict(origin.made)}),
     )
     manifest = Manifest.from_bytes(manifest.to_bytes(), str(directory))  # as a reader will see it
     check_promises(store)

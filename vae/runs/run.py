@@ -13,6 +13,7 @@ from vae.data.datasets import locate
 from vae.errors import UserError, suggest
 from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import Experiment
+from vae.experiments.table import flatten
 from vae.runs.records import Result, create_record, read_record
 from vae.store.promises import Store
 
@@ -123,12 +124,3 @@ def refuse_other_settings(run_id: str, began: Result, given: Result) -> None:
                 f"run '{run_id}' began with {key} = {old.get(key)}, given {new.get(key)}: "
                 "leave the settings out to continue it, or take another --run-id"
             )
-
-
-def flatten(settings: Result, prefix: str = "") -> Result:
-    """Nested settings as {dotted name: value}."""
-    flat: Result = {}
-    for key, value in settings.items():
-        inner = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
-        flat |= inner or {f"{prefix}{key}": value}
-    return flat

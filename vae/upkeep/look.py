@@ -8,7 +8,9 @@ from typing import Any
 
 from vae.data.datasets import DatasetRef
 from vae.errors import RefusedError, UserError
-from vae.registry.manifest import MANIFEST, Best, IntegrityError, parse_object
+from vae.registry.curate import find_predecessor
+from vae.registry.manifest import MANIFEST, IntegrityError, parse_object
+from vae.registry.pointers import Best
 from vae.registry.read import read_manifest
 from vae.runs.records import DamagedRecordError, Result, read_record
 from vae.runs.run import AT_WORK, EXPERIMENT, REDO, open_run
@@ -143,7 +145,7 @@ def read_pointers(store: Store, prefix: str, entries: tuple[Entry, ...]) -> Poin
 
     A pointer is each JSON object of the model that is neither in a version nor in its history.
     """
-    best, named, damage = "", set[str](), list[str]()
+    best, previous, named, damage = "", "", set[str](), list[str]()
     inside = {entry.key.removeprefix(f"{prefix}/") for entry in entries}
     for name in sorted(name for name in inside if name.endswith(".json")):
         if name.startswith(("versions/", "history/")):
@@ -151,12 +153,14 @@ def read_pointers(store: Store, prefix: str, entries: tuple[Entry, ...]) -> Poin
         where = f"{store.uri}/{prefix}/{name}"
         try:
             data = store.read(f"{prefix}/{name}")
-            named.update(collect_texts(parse_object(data, where)))
             if name == BEST:
                 best = Best.from_bytes(data, where).version
+                previous = find_predecessor(store, prefix.rpartition("/")[2], best)
+            else:
+                named.update(collect_texts(parse_object(data, where)))
         except (IntegrityError, FileNotFoundError) as error:
             damage.append(str(error))
-    return Pointers(best=best, named=frozenset(named), damage="; ".join(damage))
+    return Pointers(best=best, previous=previous, named=frozenset(named), damage="; ".join(damage))
 
 
 def collect_texts(value: object) -> Iterator[str]:

@@ -137,7 +137,7 @@ def find_kept(versions: Iterable[VersionState], pointers: Pointers, keep: int) -
     """The newest, the best, the one before it to go back to, and all that a pointer names."""
     complete = sorted(version.version for version in versions if version.listed)
     before = [version for version in complete if version < pointers.best]
-    return {*complete[-keep:], *before[-1:], pointers.best, *pointers.named}
+    return {*complete[-keep:], *before[-1:], pointers.previous, pointers.best, *pointers.named}
 
 
 def choose_datasets(survey: Survey, policy: Policy, plan: Plan) -> None:

@@ -67,6 +67,7 @@ class Pointers:
     """What is said about a model's versions outside of them: the best, and all that are named."""
 
     best: str = ""
+    previous: str = ""  # the version that the best was chosen over
     named: frozenset[str] = frozenset()
     damage: str = ""
 

@@ -1,0 +1,1 @@
+"""The subcommands by theme; flows/cli.py puts them together."""

@@ -1,0 +1,175 @@
+"""The registry: look at versions, fetch one, choose the best, name and delete them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import Named, StoreUri, Why, split_exactly, split_named
+from flows.commands.writing import write_text
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="A model; all of them without it.")] = None,
+    store: StoreUri = "./store",
+) -> None:
+    """List published models and their versions, the best one starred."""
+    from vae.registry.names import list_models
+    from vae.registry.read import list_versions
+    from vae.registry.table import format_versions
+    from vae.store.open import open_store
+
+    opened = open_store(store)
+    with opened.explain_errors():
+        names = [name] if name else list_models(opened)
+        models = {model: list_versions(opened, model) for model in names}
+    if not models:
+        typer.echo(f"no models in {opened.uri}")
+        return
+    typer.echo("\n".join(format_versions(models, datetime.now(UTC))))
+
+
+@app.command()
+def show(model: Named, store: StoreUri = "./store") -> None:
+    """Tell everything about a version: where it comes from, its settings, its metrics."""
+    from vae.registry.pointers import BEST, read_aliases, read_best
+    from vae.registry.read import read_metrics, resolve
+    from vae.registry.table import describe_version
+    from vae.store.open import open_store
+
+    name, version = split_named(model)
+    opened = open_store(store)
+    with opened.explain_errors():
+        _, manifest = resolve(opened, name, version)
+        metrics = read_metrics(opened, name, manifest.version)
+        best, _ = read_best(opened, name)
+        pointers = ({BEST: best} if best else {}) | read_aliases(opened, name)
+    named = {key: says for key, says in pointers.items() if says.version == manifest.version}
+    typer.echo("\n".join(describe_version(manifest, metrics, named)))
+
+
+@app.command()
+def compare(
+    a: Named,
+    b: Named,
+    out: Annotated[Path | None, typer.Option(help="A page to write, with pictures.")] = None,
+    store: StoreUri = "./store",
+) -> None:
+    """Show what differs between two versions: settings, metrics and, on a page, pictures."""
+    from vae.publishing.comparison import compare as compare_versions
+    from vae.publishing.comparison import format_comparison, render_comparison
+    from vae.store.open import open_store
+
+    opened = open_store(store)
+    with opened.explain_errors():
+        found = compare_versions(opened, split_named(a), split_named(b))
+        page = render_comparison(opened, found) if out else ""
+    typer.echo("\n".join(format_comparison(found)))
+    if out:
+        write_text(out, page)
+        typer.echo(f"\n{out} shows their pictures side by side")
+
+
+@app.command()
+def pull(
+    model: Named,
+    to: Annotated[Path, typer.Option(help="The folder to make.")],
+    store: StoreUri = "./store",
+) -> None:
+    """Download a model, verify every file's SHA-256, and print its metrics."""
+    from vae.registry.pull import pull as pull_model
+    from vae.store.open import open_store
+
+    name, version = split_named(model)
+    opened = open_store(store)
+    with opened.explain_errors():
+        manifest = pull_model(opened, name, version, to)
+    typer.echo(f"{name}@{manifest.version}: {len(manifest.files)} files verified, in {to}")
+    typer.echo((to / "metrics.json").read_text(encoding="utf-8").strip())
+
+
+@app.command()
+def promote(model: Named, why: Why = "", store: StoreUri = "./store") -> None:
+    """Make a version the best, whatever its bound is."""
+    from vae.registry.curate import promote_by_hand
+    from vae.registry.read import resolve
+    from vae.store.open import open_store
+
+    name, version = split_exactly(model)
+    opened = open_store(store)
+    with opened.explain_errors():
+        _, manifest = resolve(opened, name, version)
+        best = promote_by_hand(opened, name, manifest.version, why)
+    typer.echo(f"the best of {name} is {best.version}, {best.metric} {best.value:.2f} nats")
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="A model.")],
+    why: Why = "",
+    store: StoreUri = "./store",
+) -> None:
+    """Make the version the best that the best was chosen over; again, and it goes further back."""
+    from vae.registry.curate import roll_back
+    from vae.store.open import open_store
+
+    opened = open_store(store)
+    with opened.explain_errors():
+        best = roll_back(opened, name, why)
+    typer.echo(f"the best of {name} is {best.version}, {best.metric} {best.value:.2f} nats")
+
+
+@app.command()
+def alias(
+    model: Named,
+    alias: Annotated[str, typer.Argument(help="What it is to be called, such as prod.")],
+    why: Why = "",
+    store: StoreUri = "./store",
+) -> None:
+    """Give a version a name of its own, or a name another version."""
+    from vae.registry.curate import set_alias
+    from vae.registry.read import resolve
+    from vae.store.open import open_store
+
+    name, version = split_exactly(model)
+    opened = open_store(store)
+    with opened.explain_errors():
+        _, manifest = resolve(opened, name, version)
+        set_alias(opened, name, manifest.version, alias, why)
+    typer.echo(f"{name}@{alias} is {manifest.version}")
+
+
+@app.command()
+def delete(model: Named, store: StoreUri = "./store") -> None:
+    """Delete a version, never the best or one with an alias."""
+    from vae.registry.curate import delete_version
+    from vae.registry.read import resolve
+    from vae.store.open import open_store
+
+    name, version = split_exactly(model)
+    opened = open_store(store)
+    with opened.explain_errors():
+        _, manifest = resolve(opened, name, version)
+        delete_version(opened, name, manifest.version)
+    typer.echo(f"{name}@{manifest.version} is deleted, {len(manifest.files)} files")
+
+
+@app.command()
+def history(
+    name: Annotated[str, typer.Argument(help="A model.")], store: StoreUri = "./store"
+) -> None:
+    """List every move of a model's best and of its aliases, the newest last."""
+    from vae.registry.names import find_versions
+    from vae.registry.pointers import list_moves
+    from vae.registry.table import format_moves
+    from vae.store.open import open_store
+
+    opened = open_store(store)
+    with opened.explain_errors():
+        find_versions(opened, name)
+        moves = list_moves(opened, name)
+    typer.echo("\n".join(format_moves(moves)))
