@@ -3,14 +3,15 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
-from tests.e2e.test_deployment import SCRIPTS, command, post, stop, until
+from tests.e2e.test_deployment import SCRIPTS, command, stop, until
+from tests.support.prefect_api import Api
 from tests.support.prefect_server import PrefectServer
 
 FLOW = """
@@ -48,7 +49,7 @@ def test_the_task_of_a_cancelled_run_is_cancelled_and_no_other_begins(
     """Both are Cancelled, and neither is Crashed."""
     environment = os.environ | prefect_server.env
     command(environment, "prefect", "deployment", "run", "two-stages/long")
-    with httpx.Client(base_url=prefect_server.url, trust_env=False, timeout=30) as api:
+    with closing(Api(prefect_server.url)) as api:
         [task] = until(served, tmp_path, lambda: find_running(api))
         command(environment, "prefect", "flow-run", "cancel", task["flow_run_id"])
         one = {"id": {"any_": [task["flow_run_id"]]}}
@@ -56,13 +57,13 @@ def test_the_task_of_a_cancelled_run_is_cancelled_and_no_other_begins(
         until(served, tmp_path, lambda: find_state(api, "task_runs", one) == ["CANCELLED"])
 
 
-def find_running(api: httpx.Client) -> Any:
+def find_running(api: Api) -> Any:
     """The task runs of the flow that are at work."""
     flow = {"name": {"any_": ["two-stages"]}}
     running = {"state": {"type": {"any_": ["RUNNING"]}}}
-    return post(api, "/task_runs/filter", flows=flow, task_runs=running)
+    return api.post("/task_runs/filter", flows=flow, task_runs=running)
 
 
-def find_state(api: httpx.Client, kind: str, flow_runs: dict[str, Any]) -> list[str]:
+def find_state(api: Api, kind: str, flow_runs: dict[str, Any]) -> list[str]:
     """The types of the states of all runs of a kind, those of a flow run."""
-    return [run["state"]["type"] for run in post(api, f"/{kind}/filter", flow_runs=flow_runs)]
+    return [run["state"]["type"] for run in api.post(f"/{kind}/filter", flow_runs=flow_runs)]

@@ -4,22 +4,22 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
-from tests.e2e.test_deployment import command, post
+from tests.e2e.test_deployment import command
+from tests.support.prefect_api import Api, wait_until
 from tests.support.prefect_server import PrefectServer
 
 FILE = Path(__file__).parents[2] / "infra" / "automations.yaml"
 DEFAULT_S = 180  # between two heartbeats, as Prefect 3.8.8 has it
 SHORT_S, WITHIN_S = 30, 60  # the least that Prefect takes, and two of it
-DEADLINE_S = 240.0
 WAIT = "import time; from prefect import flow; flow(lambda: time.sleep(600), name='{}')()"
 
 
@@ -67,42 +67,40 @@ def test_a_killed_run_is_crashed_and_a_healthy_one_goes_on(
     file.write_text(FILE.read_text().replace("within: 600", f"within: {WITHIN_S}"))
     said = command(environment, "prefect", "automation", "create", "--from-file", str(file))
     assert "vae-runs-without-heartbeat" in said
-    with httpx.Client(base_url=prefect_server.url, trust_env=False, timeout=30) as api:
+    with closing(Api(prefect_server.url)) as api:
+        explain = partial(read_states, api)
         start("healthy")
-        until(lambda: count_heartbeats(api, "healthy"))
+        wait_until(lambda: count_heartbeats(api, "healthy"), explain)
         killed = start("killed")
-        until(lambda: count_heartbeats(api, "killed"))
+        wait_until(lambda: count_heartbeats(api, "killed"), explain)
         killed.send_signal(signal.SIGKILL)
-        until(lambda: read_state(api, "killed")["type"] == "CRASHED")
+        wait_until(lambda: read_state(api, "killed")["type"] == "CRASHED", explain)
         assert "No heartbeat" in read_state(api, "killed")["message"]
         assert read_state(api, "healthy")["type"] == "RUNNING"
         assert count_heartbeats(api, "healthy") > 1
 
 
-def until(ask: Callable[[], Any]) -> None:
-    """Wait until `ask` answers."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not ask():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-
-
-def find_run(api: httpx.Client, flow: str) -> Any:
+def find_run(api: Api, flow: str) -> Any:
     """The one run of a flow, or None."""
-    runs = post(api, "/flow_runs/filter", flows={"name": {"any_": [flow]}})
+    runs = api.post("/flow_runs/filter", flows={"name": {"any_": [flow]}})
     return runs[0] if runs else None
 
 
-def read_state(api: httpx.Client, flow: str) -> Any:
+def read_state(api: Api, flow: str) -> Any:
     """The state of a flow's one run."""
     return find_run(api, flow)["state"]
 
 
-def count_heartbeats(api: httpx.Client, flow: str) -> int:
+def read_states(api: Api) -> str:
+    """What became of both flows, for who wonders why the test waits."""
+    return str([find_run(api, flow) for flow in ("healthy", "killed")])
+
+
+def count_heartbeats(api: Api, flow: str) -> int:
     """How many heartbeats of a flow's one run the server has kept."""
     run = find_run(api, flow)
     if run is None:
         return 0
     resource = {"id": [f"prefect.flow-run.{run['id']}"]}
     wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": resource}
-    return len(post(api, "/events/filter", filter=wanted)["events"])
+    return len(api.post("/events/filter", filter=wanted)["events"])

@@ -3,16 +3,17 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
-from tests.e2e.test_deployment import SCRIPTS, command, post, stop, until
+from tests.e2e.test_deployment import SCRIPTS, command, stop, until
+from tests.support.prefect_api import Api
 from tests.support.prefect_server import PrefectServer
 
 SECRETS = {
@@ -51,9 +52,9 @@ def environment(prefect_server: PrefectServer, tmp_path: Path) -> dict[str, str]
 
 
 @pytest.fixture
-def api(prefect_server: PrefectServer) -> Iterator[httpx.Client]:
+def api(prefect_server: PrefectServer) -> Iterator[Api]:
     """What the server is asked through."""
-    with httpx.Client(base_url=prefect_server.url, trust_env=False, timeout=30) as client:
+    with closing(Api(prefect_server.url)) as client:
         yield client
 
 
@@ -92,7 +93,7 @@ def served(
 
 
 def test_new_images_are_trained_on_and_what_came_of_it_is_told(
-    api: httpx.Client,
+    api: Api,
     served: "subprocess.Popen[bytes]",
     environment: dict[str, str],
     images: Path,
@@ -115,16 +116,16 @@ def test_new_images_are_trained_on_and_what_came_of_it_is_told(
     check_no_secret(prefect_server.directory, tmp_path)
 
 
-def check_told(api: httpx.Client, run: dict[str, Any], promoted: dict[str, Any]) -> None:
+def check_told(api: Api, run: dict[str, Any], promoted: dict[str, Any]) -> None:
     """The run says in state, log, artifacts and event what it published."""
     version = promoted["payload"]["version"]
     assert promoted["resource"]["prefect.resource.id"] == "vae.model.tiny-shapes"
     assert promoted["payload"]["previous"] == {"version": None, "value": None}
     assert f"published tiny-shapes@{version}, the first" in run["state"]["message"]
     of_run = {"flow_run_id": {"any_": [run["id"]]}}
-    messages = [log["message"] for log in post(api, "/logs/filter", logs=of_run)]
+    messages = [log["message"] for log in api.post("/logs/filter", logs=of_run)]
     assert any(f"published tiny-shapes@{version}" in message for message in messages)
-    artifacts = {a["key"]: a for a in post(api, "/artifacts/filter", artifacts=of_run)}
+    artifacts = {a["key"]: a for a in api.post("/artifacts/filter", artifacts=of_run)}
     stages = ["data", "search", "train", "evaluate", "publish"]
     bars = [artifacts[f"progress-{stage}-tiny-shapes"] for stage in stages]
     assert [bar["data"] for bar in bars] == [100.0] * 5
@@ -157,15 +158,15 @@ def read_log(directory: Path) -> str:
     return (directory / "serve.log").read_text(errors="replace")
 
 
-def find_runs(api: httpx.Client) -> list[dict[str, Any]]:
+def find_runs(api: Api) -> list[dict[str, Any]]:
     """The pipeline's runs that the event has made; one that failed is an error."""
-    runs = post(api, "/flow_runs/filter", flows={"name": {"any_": ["pipeline"]}})
+    runs = api.post("/flow_runs/filter", flows={"name": {"any_": ["pipeline"]}})
     mine = [run for run in runs if of_event(run)]
     assert not [run for run in mine if run["state"]["type"] in ("FAILED", "CRASHED")], mine
     return mine
 
 
-def find_completed(api: httpx.Client) -> dict[str, Any] | None:
+def find_completed(api: Api) -> dict[str, Any] | None:
     """One of them that is done."""
     return next((run for run in find_runs(api) if run["state"]["type"] == "COMPLETED"), None)
 
@@ -175,12 +176,12 @@ def of_event(run: dict[str, Any]) -> bool:
     return "shapes" in str((run["parameters"].get("overrides") or {}).get("data.name"))
 
 
-def find_events(api: httpx.Client, name: str) -> Any:
+def find_events(api: Api, name: str) -> Any:
     """The events of a name that the server has kept."""
-    return post(api, "/events/filter", filter={"event": {"name": [name]}})["events"]
+    return api.post("/events/filter", filter={"event": {"name": [name]}})["events"]
 
 
-def find_messages(api: httpx.Client, flow: str) -> list[str]:
+def find_messages(api: Api, flow: str) -> list[str]:
     """The state messages of a flow's runs."""
-    runs = post(api, "/flow_runs/filter", flows={"name": {"any_": [flow]}})
+    runs = api.post("/flow_runs/filter", flows={"name": {"any_": [flow]}})
     return [run["state"]["message"] for run in runs]
