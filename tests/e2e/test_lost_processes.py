@@ -13,7 +13,7 @@ from tests.support.distributed import spawned
 from vae.store.open import open_store
 from vae.training.checkpoints import list_checkpoints
 
-EPOCHS = 200
+EPOCHS = 120
 SETTINGS = ("search.trials=0", f"train.epochs={EPOCHS}", "train.precision=float64")
 CHECKPOINTS = "runs/killed/checkpoints"
 
