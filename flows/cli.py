@@ -3,6 +3,7 @@
 Nothing heavy is imported here at module level, so that `vae --help` answers at once.
 """
 
+import json
 import sys
 import time
 from importlib import metadata
@@ -30,6 +31,10 @@ Overrides = Annotated[
 RunId = Annotated[
     str | None,
     typer.Option(help="Continue this run; beside --experiment or --set: the name of a new one."),
+]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(metavar="90s|30m|2h", help="After it, no trial and no epoch is begun."),
 ]
 WorkerCount = Annotated[
     str, typer.Option("--workers", metavar="N|MIN:MAX|auto", help="auto: one per GPU, else two.")
@@ -66,10 +71,13 @@ def add_stage_command(name: str, until: str, does: str) -> None:
         store: StoreUri = "./store",
         run_id: RunId = None,
         workers: WorkerCount = "auto",
+        time_budget: TimeBudget = None,
     ) -> None:
         from flows.embedded import run_here
 
-        run_here(until, experiment, overrides or [], store, run_id, workers, STARTED)
+        budget = [f"time_budget={json.dumps(time_budget)}"] if time_budget else []
+        given = [*(overrides or []), *budget]
+        run_here(until, experiment, given, store, run_id, workers, STARTED)
 
     app.command(name, help=does)(command)
 

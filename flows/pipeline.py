@@ -23,8 +23,8 @@ from vae.errors import UserError
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import SEEDS, Experiment
 from vae.models.seeds import derive_seed
-from vae.publishing.publication import hash_recipe
-from vae.registry.read import check_published, find_version_of
+from vae.publishing.recipe import find_published
+from vae.registry.read import check_published
 from vae.runs.run import Run, mark_at_work, open_run
 from vae.store.open import open_store
 from vae.store.probe import check_promises
@@ -52,6 +52,7 @@ def pipeline(
     until: StageName = "publish",
     skip_unchanged: bool = False,
     new_seed: bool = False,
+    time_budget: str | None = None,
 ) -> State[dict[str, Any]]:
     """Take a dataset to a published model; do only what the store does not hold yet.
 
@@ -64,8 +65,11 @@ def pipeline(
         until: the last stage to run
         skip_unchanged: do nothing if a version of the same data and settings is published
         new_seed: train with a seed of the flow run's own, another at every run
+        time_budget: time after which no trial and no epoch is begun: 90s, 30m or 2h
     """
     logging.getLogger("vae").setLevel(logging.INFO)  # or a served run would show no progress
+    if time_budget:
+        overrides = (overrides or {}) | {"time_budget": time_budget}
     begin = make_begin(experiment, overrides, new_seed and run_id is None) if experiment else None
     if skip_unchanged and run_id is None and begin and until == "publish":
         version = find_unchanged(begin(str(flow_run.get_id())), choose_store(store))
@@ -85,7 +89,7 @@ def find_unchanged(experiment: Experiment, store: Store) -> str | None:
     """
     begun = replace(experiment, data=locate(experiment.data))  # as a run of it would
     ref = prepare(begun.data, store)
-    return find_version_of(store, experiment.name, hash_recipe(begun, ref.digest))
+    return find_published(store, begun, ref.digest)
 
 
 def choose_store(uri: str | None) -> Store:

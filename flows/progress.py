@@ -43,22 +43,26 @@ def tell_evaluation(session: Session, metrics: Mapping[str, float]) -> None:
         session.view.on_figures("evaluate", line)
 
 
+def tell_cut(stage: str, what: str, done: int, asked: int) -> None:
+    """A line if the time budget left a stage less than it was asked for."""
+    if done < asked:
+        log.info("%-8s the time budget is over after %d of %d %s", stage, done, asked, what)
+
+
 def tell_publication(name: str, published: Publication) -> None:
     """A line of what was published, and how it fared."""
-    fared = format_promotion(published.promotion._asdict())
+    fared = format_promotion(published.promotion._asdict() | {"notes": published.notes})
     log.info("publish  published %s@%s, %s", name, published.version, fared)
 
 
 def format_promotion(result: Mapping[str, Any]) -> str:
     """How a version fared, in a few words: 'best so far, val 93.80 (-0.40)'.
 
-    `result`: the fields of a `Promotion`, as the publish stage records them.
+    `result`: a `Promotion`'s fields and the version's notes, as the publish stage records them.
     """
-    if result["previous"] is None:
-        return f"{result['why']}, val {result['value']:.2f}"
-    return (
-        f"{result['why']}, val {result['value']:.2f} ({result['value'] - result['previous']:+.2f})"
-    )
+    value, previous = result["value"], result["previous"]
+    gain = "" if previous is None else f" ({value - previous:+.2f})"
+    return ", ".join([result["why"], f"val {value:.2f}{gain}", *result["notes"]])
 
 
 def format_bounds(metrics: Mapping[str, float]) -> str:

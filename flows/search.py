@@ -21,6 +21,7 @@ def search(
     overrides: GivenOverrides | None = None,
     store: str | None = None,
     run_id: str | None = None,
+    time_budget: str | None = None,
 ) -> dict[str, Any]:
     """Search hyper-parameters, and leave the winning trial as an artifact beside the run.
 
@@ -29,6 +30,9 @@ def search(
         overrides: settings to replace, by dotted name, e.g. {"search.trials": 24}
         store: a folder, file:///path or s3://bucket/prefix; else VAE_STORE, else ./store
         run_id: continue this run; a new one takes its id from the flow run
+        time_budget: time after which no trial is begun: 90s, 30m or 2h
     """
+    if time_budget:
+        overrides = (overrides or {}) | {"time_budget": time_budget}
     begin = make_begin(experiment, overrides, new_seed=False)
     return run_stages("search", begin, store, run_id, workers="1")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 
+from flows.budget import find_search_budget_s, find_train_budget_s
 from flows.events import emit_promoted
 from flows.progress import (
     FitProgress,
     TrialProgress,
+    tell_cut,
     tell_evaluation,
     tell_publication,
 )
@@ -22,7 +24,7 @@ from vae.data.contact_sheet import write_sheet
 from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError, extract_message
 from vae.experiments.loading import apply_overrides, parse_experiment
-from vae.experiments.settings import Experiment
+from vae.experiments.settings import BEST, Experiment
 from vae.models import load_model
 from vae.models.networks import DTYPES, VAE
 from vae.publishing.publication import Publication, publish_run
@@ -30,9 +32,11 @@ from vae.registry.manifest import Manifest
 from vae.registry.pointers import read_best
 from vae.registry.promote import METRIC
 from vae.registry.pull import pull
+from vae.runs.run import Run
 from vae.runs.trials import choose_best, format_overrides
 from vae.training import checkpoints
 from vae.training.fit import initialize_model
+from vae.training.start import check_start, load_start
 
 log = logging.getLogger("vae.pipeline")
 
@@ -43,7 +47,18 @@ def prepare_dataset(session: Session) -> Work:
     counts = ", ".join(f"{count:,} {split}" for split, count in ref.counts.items())
     log.info("data     %s: %s images, sha256 %.12s", ref.key, counts, ref.digest)
     log.info("data     contact sheet %s", write_sheet(ref, session.run.store))
+    check_first_weights(session.run, ref)
     return {"dataset": ref.to_json()}, []
+
+
+def check_first_weights(run: Run, ref: DatasetRef) -> None:
+    """Say whose weights training will begin with. Raises UserError if they are of no use to it."""
+    if run.start:
+        model = load_start(run.store, run.start)
+        check_start(model, run.start, run.experiment.model, ref.shape)
+        log.info("train    will begin with the weights of %s", run.start)
+    elif run.experiment.train.from_ == BEST:
+        log.info("train    will begin from scratch: %s has no best version", run.experiment.name)
 
 
 def search_settings(session: Session) -> Work:
@@ -52,7 +67,9 @@ def search_settings(session: Session) -> Work:
         return {"overrides": {}, "trials": []}, []
     progress, ref = TrialProgress(session), read_dataset(session)
     check_model(session.run.experiment, ref)  # once, and not by the error of every trial
-    trials = search(session.run, ref, session.resources, progress)
+    budget_s = find_search_budget_s(session)
+    trials = search(session.run, ref, session.resources, progress, budget_s)
+    tell_cut("search", "trials", len(trials), session.run.experiment.search.trials)
     progress.show_table(trials)
     best = choose_best(trials)
     log.info("search   trial %d wins with %s", best.number, format_overrides(best.overrides))
@@ -65,7 +82,9 @@ def train_winner(session: Session) -> Work:
     """Fit the winner with DDP, resumed from the store's checkpoints; bound the validation split."""
     progress, resources = FitProgress(session), session.resources
     experiment, ref = read_winner(session), read_dataset(session)
-    history = run_fit(session.run, experiment, ref, resources, progress)
+    budget_s = find_train_budget_s(session)
+    history = run_fit(session.run, experiment, ref, resources, progress, budget_s)
+    tell_cut("train", "epochs", len(history), experiment.train.epochs)
     spans = [(row["began"], row["ended"]) for row in history if row["began"] >= session.began]
     model, store = load_best_epoch(session, history), session.run.store
     bound, bound_spans = bound_validation(model, experiment, ref, store, resources)
@@ -118,7 +137,7 @@ def publish_model(session: Session) -> Work:
         metadata=earlier["evaluate"]["metrics"],
     )
     result = {"version": published.version, "uri": published.uri, **promotion._asdict()}
-    return result | {"previous_version": previous}, []
+    return result | {"previous_version": previous, "notes": list(published.notes)}, []
 
 
 def tell_promotion(session: Session, published: Publication, previous: str | None) -> None:

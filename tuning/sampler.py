@@ -6,10 +6,13 @@ the search is then the one it would have been; several side by side end in anoth
 anyway, which TPE sees after its first ten.
 """
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import optuna
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from tuning.space import build_space
@@ -30,6 +33,9 @@ class ReplayedSearch(OptunaSearch):
     """Optuna's TPE, which first gives out again what was proposed and not tried to its end."""
 
     waiting: list[str]  # the replayed trials that have yet to be run
+    begun = False  # whether anything was proposed, now or before a kill
+    deadline = math.inf  # by time.monotonic(): nothing new is proposed after it
+    over = False  # whether it has come before all was proposed
 
     def replay(self, proposals: Sequence[Proposal], done: Sequence[Trial]) -> None:
         """Propose what was proposed, in its order, and tell what came of it."""
@@ -64,9 +70,17 @@ class ReplayedSearch(OptunaSearch):
         self.waiting.append(name)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The settings of the next trial: those of one that a kill took, or new ones."""
-        if getattr(self, "waiting", None) and not trial_id.startswith("replayed-"):
-            self._ot_trials[trial_id] = self._ot_trials.pop(self.waiting.pop(0))
+        """The settings of the next trial: those of one that a kill took, or new ones.
+
+        Tune's mark of the end if the deadline is over.
+        """
+        if not trial_id.startswith("replayed-"):
+            if getattr(self, "waiting", None):
+                self._ot_trials[trial_id] = self._ot_trials.pop(self.waiting.pop(0))
+            elif self.begun and time.monotonic() >= self.deadline:
+                self.over = True
+                return Searcher.FINISHED  # type: ignore[no-any-return]
+        self.begun = True
         suggested: dict[str, Any] | None = super().suggest(trial_id)
         return suggested
 

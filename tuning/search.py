@@ -6,6 +6,7 @@ that was killed goes on with what is missing, and neither Ray's nor Optuna's sta
 
 import math
 import tempfile
+import time
 from typing import Any
 
 import ray
@@ -19,44 +20,74 @@ from tuning.sampler import METRIC, build_sampler
 from vae.cluster.session import Resources, run_interruptibly
 from vae.data.datasets import DatasetRef, load
 from vae.experiments.loading import apply_overrides, parse_experiment
+from vae.models.networks import VAE
 from vae.runs.run import Run
+from vae.runs.timing import measure_covered_s
 from vae.runs.trials import Trial
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit
+from vae.training.start import load_start
 
 Images = NDArray[Any]
 
 
-def search(run: Run, dataset: DatasetRef, resources: Resources, listener: Listener) -> list[Trial]:
+def search(
+    run: Run,
+    dataset: DatasetRef,
+    resources: Resources,
+    listener: Listener,
+    budget_s: float | None = None,
+) -> list[Trial]:
     """Run the trials that the store does not have yet; all trials, in order.
+
+    Once trials have been training for `budget_s` seconds in all, those before a kill included, none
+    is begun: those at work end as they would have. One is begun in any case.
 
     Blocks, and tells the listener, in this process, of every epoch and end of every trial. Raises
     RuntimeError if the processes of some were lost: to search again is to run those again.
     """
     config, prefix = run.experiment.search, f"{run.prefix}/search"
     done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
-    if len(done) < config.trials:
+    wanted = config.trials
+    if len(done) < wanted:
         recorder = Recorder(run, prefix, done, proposals, listener)
-        run_trials(run, dataset, resources, recorder)
+        over = run_trials(run, dataset, resources, recorder, budget_s)
         done = read_trials(run, prefix)
-    if len(done) < config.trials:  # there are more where two searches for the same run met
-        lost = config.trials - len(done)
-        raise RuntimeError(f"{lost} of {config.trials} trials were lost with their processes")
+        wanted = len(read_proposals(run, prefix)) if over else wanted
+    if len(done) < wanted:  # there are more where two searches for the same run met
+        lost = wanted - len(done)
+        raise RuntimeError(f"{lost} of {wanted} trials were lost with their processes")
     return done
 
 
-def run_trials(run: Run, dataset: DatasetRef, resources: Resources, recorder: Recorder) -> None:
-    """Run the trials that are missing; TPE proposes them, ASHA stops the hopeless early."""
+def run_trials(
+    run: Run,
+    dataset: DatasetRef,
+    resources: Resources,
+    recorder: Recorder,
+    budget_s: float | None,
+) -> bool:
+    """Run the trials that are missing; TPE proposes them, ASHA stops the hopeless early.
+
+    Returns whether there was no time for all of them.
+    """
     config, experiment = run.experiment.search, run.experiment
     train, val = (load(dataset, run.store, split).images for split in ("train", "val"))
     device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
-    trainable = tune.with_parameters(run_trial, plain=experiment.to_dict(), train=train, val=val)
+    start = load_start(run.store, run.start) if run.start else None
+    trainable = tune.with_parameters(
+        run_trial, plain=experiment.to_dict(), train=train, val=val, start=start
+    )
+    sampler = build_sampler(experiment, recorder.proposals, recorder.done)
+    if budget_s is not None:
+        spent_s = measure_covered_s(span for trial in recorder.done for span in trial.spans)
+        sampler.deadline = time.monotonic() + budget_s - spent_s
     with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trainable, device),
             tune_config=tune.TuneConfig(
                 num_samples=config.trials - len(recorder.done),
-                search_alg=build_sampler(experiment, recorder.proposals, recorder.done),
+                search_alg=sampler,
                 scheduler=build_pruner(config, recorder.done),
                 max_concurrent_trials=resources.slots,
                 reuse_actors=True,
@@ -66,15 +97,21 @@ def run_trials(run: Run, dataset: DatasetRef, resources: Resources, recorder: Re
             ),
         )
         run_interruptibly(tuner.fit)
+    return sampler.over
 
 
 def run_trial(
-    overrides: dict[str, Any], *, plain: dict[str, Any], train: Images, val: Images
+    overrides: dict[str, Any],
+    *,
+    plain: dict[str, Any],
+    train: Images,
+    val: Images,
+    start: VAE | None,
 ) -> None:
     """Train one candidate for the search's epochs, reporting every epoch's metrics.
 
     With them goes the lowest validation loss so far, in nats, by which trials are compared. `plain`
-    is the experiment as plain data.
+    is the experiment as plain data, `start` the model whose weights are its first, if there is one.
     """
     set_up_cpu()
     epochs = plain["search"]["epochs"]
@@ -83,6 +120,8 @@ def run_trial(
     images, held_out = torch.from_numpy(train.copy()), torch.from_numpy(val.copy())
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     fit, best = Fit(experiment, images, held_out, device), math.inf
+    if start:
+        fit.begin_from(start)
     for _ in range(epochs):
         row, _ = fit.run_epoch(fit.state.model, on_step=lambda step: None)
         best = min(best, row["val/loss"])

@@ -12,7 +12,7 @@ from tests.support.versions import publish_version, write_version
 from vae.data.datasets import prepare
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Value
-from vae.publishing.publication import hash_recipe
+from vae.publishing.recipe import hash_recipe
 from vae.store.open import open_store
 
 

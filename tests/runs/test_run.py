@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.refusals import catch_refusal
+from tests.support.versions import publish_version, write_version
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Experiment
 from vae.files import PLAIN_NAME
+from vae.registry.promote import promote
 from vae.runs.records import create_record, read_record
 from vae.runs.run import (
     AT_WORK,
@@ -45,6 +47,22 @@ def test_a_run_is_continued_by_its_id(folder: Store) -> None:
     assert began.prefix == "runs/a"
     assert began.version.endswith("-a")
     assert list_runs(folder) == ["a"]
+
+
+def test_what_a_run_begins_with_is_chosen_once(folder: Store, tmp_path: Path) -> None:
+    """A version that becomes the best later changes only runs that begin later."""
+    for number in (1, 2):
+        files = write_version(tmp_path / f"v{number}", 90.0 - number)
+        publish_version(folder, f"v{number}", files, name="tiny")
+    experiment = tiny(train__from="best", search__trials=0)
+    starts = list[str]()
+    for run_id, version in (("a", "v1"), ("b", "v2")):
+        open_run(folder, f"before-{run_id}", experiment)
+        promote(folder, "tiny", version, 90.0 - len(starts))
+        starts.append(str(open_run(folder, run_id, experiment).start))
+    assert starts == ["tiny@v1", "tiny@v2"]
+    assert open_run(folder, "before-a", experiment).start is None
+    assert str(open_run(folder, "a").start) == "tiny@v1"
 
 
 def test_a_run_that_is_continued_says_so(folder: Store) -> None:

@@ -1,9 +1,11 @@
 """A search that was killed goes on with what it would have proposed, and stops whom it would."""
 
 import itertools
+import math
 
 import pytest
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import Searcher
 
 from tuning.pruner import build_pruner
 from tuning.sampler import METRIC, Proposal, ReplayedSearch, build_sampler
@@ -96,6 +98,22 @@ def test_what_ended_in_another_order_is_not_lost() -> None:
     assert sampler.suggest("trial-3") == proposals[2].overrides
     values = [trial.value for trial in sampler._ot_study.trials if trial.value is not None]
     assert sorted(values) == sorted([loss_of(made[0].overrides), loss_of(other)])
+
+
+def test_nothing_new_is_proposed_after_the_deadline() -> None:
+    """But what a kill took is, and the first of all: a search has one trial at least."""
+    sampler = build_sampler(EXPERIMENT, [], [])
+    sampler.deadline = -math.inf
+    first = sampler.suggest("trial-1")
+    assert isinstance(first, dict)
+    assert not sampler.over
+    assert sampler.suggest("trial-2") == Searcher.FINISHED
+    assert sampler.over
+
+    resumed = build_sampler(EXPERIMENT, [Proposal(1, first)], [])
+    resumed.deadline = -math.inf
+    assert resumed.suggest("trial-1") == first
+    assert resumed.suggest("trial-2") == Searcher.FINISHED
 
 
 def test_asha_remembers_what_it_was_told() -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,15 @@ def test_a_trial_whose_process_was_lost_is_run_again(resources: Resources, tmp_p
     [trial] = search(run, dataset, resources, Silent())
     assert (trial.number, trial.epochs, trial.error) == (1, EPOCHS, None)
     assert trial.overrides == proposal.overrides
+
+
+def test_a_budget_ends_a_search_in_order(resources: Resources, tmp_path: Path) -> None:
+    """No trial begins after it, the one at work ends; searched again, none is begun."""
+    run = run_of(tmp_path, [1e-3, 2e-3, 3e-3])
+    more = replace(run.experiment.search, trials=50)
+    run = replace(run, experiment=replace(run.experiment, search=more))
+    dataset = prepare(run.experiment.data, run.store)
+    trials = search(run, dataset, resources, Silent(), 1e-6)
+    assert 1 <= len(trials) < 50
+    assert {(trial.epochs, trial.error) for trial in trials} == {(EPOCHS, None)}
+    assert search(run, dataset, resources, Silent(), 1e-6) == trials

@@ -45,12 +45,14 @@ def run_fit(
     dataset: DatasetRef,
     resources: Resources,
     on_event: Callable[[Event], None],
+    budget_s: float | None = None,
 ) -> History:
     """Train `experiment` with DDP, resumed from the run's checkpoints; every epoch's metrics.
 
-    Blocks, and calls `on_event` in this process for every epoch, heartbeat and resume. Raises
-    UserError if the model can't take the images, training diverged or a worker met what the user
-    can fix, RuntimeError with the worker's own message if it failed.
+    No epoch begins once those before have taken `budget_s` seconds. Blocks, and calls `on_event` in
+    this process for every epoch, heartbeat and resume. Raises UserError if the model can't take the
+    images, training diverged or a worker met what the user can fix, RuntimeError with the worker's
+    own message if it failed.
     """
     check_model(experiment, dataset)
     events = start_queue()
@@ -59,6 +61,8 @@ def run_fit(
         "dataset": dataset.to_json(),
         "store": run.store.uri,
         "checkpoints": f"{run.prefix}/checkpoints",
+        "lineage": run.start.to_lineage() if run.start else {},
+        "budget_s": budget_s,
         "events": events,
     }
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
+import torch
 import torch.distributed as dist
 from ray.util.queue import Queue
 from torch import Tensor
@@ -16,12 +17,14 @@ from vae.data.rows import load_rows
 from vae.errors import UserError
 from vae.experiments.loading import parse_experiment
 from vae.models.networks import VAE
+from vae.registry.lineage import read_start
 from vae.store.open import open_store
 from vae.training import checkpoints
 from vae.training.batches import Shard
 from vae.training.checkpoints import History
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit, wrap_data_parallel
+from vae.training.start import load_start
 from vae.training.step import DivergedError, is_emulated
 
 log = logging.getLogger("vae.cluster.worker")
@@ -31,9 +34,10 @@ HEARTBEAT_S = 1.0  # between progress events inside an epoch
 def train_worker(job: dict[str, Any]) -> dict[str, Any]:
     """Train to the last epoch. Ray runs it on every rank; rank 0's answer becomes the result.
 
-    `job` is plain data: experiment, dataset, store, where checkpoints go in it, and the queue
-    that takes rank 0's events and every rank's warnings. A diverged training is an answer, not an
-    exception, because Ray would start the workers again to fail the same way.
+    `job` is plain data: experiment, dataset, store, where checkpoints go in it, the version whose
+    weights are the first, the seconds that its epochs may take, and the queue that takes rank 0's
+    events and every rank's warnings. A diverged training is an answer, not an exception, because
+    Ray would start the workers again to fail the same way.
     """
     set_up_cpu()
     logging.getLogger("vae").addHandler(Warnings(job["events"]))
@@ -67,6 +71,7 @@ class Worker:
         self.device = ray.train.torch.get_device()
         self.store, self.prefix = open_store(job["store"]), job["checkpoints"]
         self.events, self.beat = job["events"], time.time()
+        self.start, self.budget_s = read_start(job["lineage"]), job["budget_s"]
         experiment = parse_experiment(job["experiment"])
         ref = DatasetRef.from_json(job["dataset"])
         train, val = (load_rows(ref, self.store, split) for split in ("train", "val"))
@@ -79,10 +84,13 @@ class Worker:
             )
 
     def run(self) -> History:
-        """Run every epoch that is not in the store yet; return the metrics of all. Collective."""
+        """Run every epoch that is not in the store yet; return the metrics of all. Collective.
+
+        No epoch begins once those before have taken the time there is; the first always does.
+        """
         history = self.resume()
         state, forward = self.fit.state, self.distribute()
-        while state.epoch < self.epochs:
+        while state.epoch < self.epochs and not self.is_over(history):
             row, losses = self.fit.run_epoch(forward, self.send_heartbeat)
             history = [*history, row]
             if self.shard.rank == 0:
@@ -90,14 +98,30 @@ class Worker:
                 self.events.put({"row": row, "losses": losses.tolist()})
         return history
 
+    def is_over(self, history: History) -> bool:
+        """Whether the epochs so far, by rank 0's clock, have taken the time there is. Collective.
+
+        A function of the history, which a checkpoint holds: a resumed fit ends where this one does.
+        """
+        if self.budget_s is None or not history:
+            return False
+        spent_s = sum(row["ended"] - row["began"] for row in history)
+        over = self.shard.rank == 0 and spent_s >= self.budget_s
+        return bool(self.reduce(torch.tensor([float(over)])))
+
     def resume(self) -> History:
-        """Continue from the newest whole checkpoint, the same one on every rank. Collective."""
+        """Continue from the newest whole checkpoint, the same one on every rank. Collective.
+
+        Without one, training begins, with the weights of another version if the run was begun so.
+        """
         content = [
             checkpoints.read_latest(self.store, self.prefix) if self.shard.rank == 0 else None
         ]
         if self.shard.world > 1:
             dist.broadcast_object_list(content, device=self.device)
         if content[0] is None:
+            if self.start:
+                self.fit.begin_from(load_start(self.store, self.start))
             return []
         history = checkpoints.restore(self.fit.state, content[0])
         if self.shard.rank == 0:

@@ -55,6 +55,11 @@ def setting(meaning: str, default: Any = dataclasses.MISSING, **limits: Any) -> 
     return dataclasses.field(**given, metadata={KEY: Rule(meaning=meaning, **limits)})
 
 
+def name_setting(field: str) -> str:
+    """What a field is called in TOML: `from_` is `from`, a word that Python has taken."""
+    return field.rstrip("_")
+
+
 def check_settings(config: Any) -> None:
     """Raise ValueError for the first field of a settings dataclass that breaks its rule."""
     hints = get_type_hints(type(config))
@@ -63,9 +68,9 @@ def check_settings(config: Any) -> None:
         if rule is None:  # a table, which has checked its own
             continue
         if get_origin(hints[field.name]) is Literal:
-            check_choice(field.name, value, get_args(hints[field.name]))
+            check_choice(name_setting(field.name), value, get_args(hints[field.name]))
         else:
-            check_limits(field.name, value, rule)
+            check_limits(name_setting(field.name), value, rule)
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vae.errors import UserError, suggest
+from vae.experiments.fields import name_setting
 from vae.experiments.settings import (
     NAME_LENGTH,
     DataConfig,
@@ -29,7 +30,7 @@ from vae.experiments.table import list_settings
 # A trial may not vary what is shared by all, nor what makes their losses no longer comparable; its
 # epochs are search.epochs.
 FIXED = (
-    *("name", "data.", "evaluation.", "search.", "train.epochs"),
+    *("name", "time_budget", "data.", "evaluation.", "search.", "train.epochs", "train.from"),
     *("objective.kind", "objective.samples", "model.likelihood"),
 )
 PARTS = (
@@ -39,7 +40,8 @@ PARTS = (
 
 for _part in PARTS:
     # Set from here so that the settings, which every model needs, import no pydantic.
-    setattr(_part, "__pydantic_config__", ConfigDict(extra="forbid", strict=True))  # noqa: B010
+    _config = ConfigDict(extra="forbid", strict=True, alias_generator=name_setting)
+    setattr(_part, "__pydantic_config__", _config)  # noqa: B010
 _ADAPTER = TypeAdapter(Experiment)
 
 

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vae.experiments.fields import check_settings, setting
+from vae.experiments.durations import DURATIONS, parse_duration
+from vae.experiments.fields import check_settings, name_setting, setting
 from vae.experiments.model_settings import ModelConfig as ModelConfig
 from vae.files import PLAIN_NAME
 
 Value = str | int | float | bool | list[int] | dict[str, Any]
 Overrides = Mapping[str, Value]  # {"train.learning_rate": 3e-4}: the CLI, flows and Tune speak this
 NAME_LENGTH = 47  # with a UUID behind it, still the id of a run
+SCRATCH, BEST = "scratch", "best"  # what training may begin from, besides NAME@VERSION
 SEEDS = 2**31  # NumPy's generators, which Optuna seeds, take 32 bits
 
 
@@ -120,6 +122,11 @@ class ObjectiveConfig:
 class TrainConfig:
     """How the weights are found. Raises ValueError for what could never train."""
 
+    from_: str = setting(
+        "whose weights training begins with; best: those of the model's name, if there is one",
+        SCRATCH,
+        allowed="scratch, best, or NAME@VERSION of a published model",
+    )
     epochs: int = setting("passes over the training images", 20, at_least=1)
     batch_size: int = setting("images in a global batch, over all workers", 128, at_least=1)
     learning_rate: float = setting("Adam's, at its peak", 1e-3, above=0)
@@ -139,6 +146,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        name, at, version = self.from_.partition("@")
+        named = at and PLAIN_NAME.fullmatch(name) and PLAIN_NAME.fullmatch(version)
+        if self.from_ not in (SCRATCH, BEST) and not named:
+            raise ValueError(f"from is {self.from_!r}, must be scratch, best or NAME@VERSION")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +196,11 @@ class SearchConfig:
     grace_epochs: int = setting(
         "epochs before which no trial is stopped", 1, at_least=1, allowed="from 1 to search.epochs"
     )
+    time_budget: str = setting(
+        "training time of all trials after which no more is begun; empty: none",
+        "",
+        allowed=f"text, {DURATIONS}",
+    )
     space: dict[str, Range] = setting(
         "what varies, by dotted setting",
         dict,
@@ -197,6 +213,7 @@ class SearchConfig:
             raise ValueError(
                 f"grace_epochs is {self.grace_epochs}, must be from 1 to epochs = {self.epochs}"
             )
+        check_budget(self.time_budget)
         if self.trials and not self.space:
             raise ValueError(f"trials is {self.trials}, but space names no setting to search")
 
@@ -210,6 +227,11 @@ class Experiment:
         allowed=f"letters, digits, '.', '_' and '-', at most {NAME_LENGTH}",
     )
     seed: int = setting("of all randomness in training", 0, at_least=0, at_most=SEEDS - 1)
+    time_budget: str = setting(
+        "time of the run after which no trial and no epoch is begun; empty: none",
+        "",
+        allowed=f"text, {DURATIONS}",
+    )
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -224,6 +246,13 @@ class Experiment:
                 f"name is {self.name!r}, must be letters, digits, '.', '_' or '-', "
                 f"at most {NAME_LENGTH} of them"
             )
+        check_budget(self.time_budget)
+        varied = [name for name in self.search.space if name.startswith("model.")]
+        if self.search.trials and varied and self.train.from_ != SCRATCH:
+            raise ValueError(
+                f"search.space varies {varied[0]}, but with train.from = {self.train.from_!r} the "
+                "network is that of a published model: leave it out, or search.trials = 0"
+            )
         likelihood = self.model.likelihood
         if likelihood != "bernoulli" and self.data.binarize != "none":
             raise ValueError(
@@ -233,9 +262,18 @@ class Experiment:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types only; `parse_experiment` is the inverse."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        named = dataclasses.asdict(
+            self, dict_factory=lambda pairs: {name_setting(name): value for name, value in pairs}
+        )
+        plain: dict[str, Any] = json.loads(json.dumps(named))
         for limits in plain["search"]["space"].values():
             unused = ("low", "high", "log") if limits["choice"] else ("choice",)
             for key in unused:
                 del limits[key]
         return plain
+
+
+def check_budget(text: str) -> None:
+    """Raise ValueError unless a time budget is a duration, or empty."""
+    if text and parse_duration(text) is None:
+        raise ValueError(f"time_budget is {text!r}, must be {DURATIONS}, or empty")

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple, get_type_hints
 
-from vae.experiments.fields import KEY, describe_allowed, show_value
+from vae.experiments.fields import KEY, describe_allowed, name_setting, show_value
 from vae.experiments.settings import Experiment
 
 HEADING = """# Settings
@@ -46,7 +46,7 @@ def describe_field(owner: Any, field: "dataclasses.Field[Any]", prefix: str = ""
     else:
         default = "" if field.default_factory is dataclasses.MISSING else "{}"
     allowed = describe_allowed(get_type_hints(owner)[field.name], rule)
-    return Row(f"{prefix}{field.name}", default, allowed, rule.meaning)
+    return Row(f"{prefix}{name_setting(field.name)}", default, allowed, rule.meaning)
 
 
 def read_values(experiment: Experiment) -> dict[str, str]:

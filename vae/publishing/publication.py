@@ -16,10 +16,10 @@ from vae.data.formats import Split
 from vae.errors import UserError
 from vae.evaluation.baseline import measure_independent_pixels
 from vae.experiments.settings import Experiment
-from vae.files import hash_bytes
 from vae.models.networks import VAE
 from vae.models.saved_model import save_model
 from vae.publishing import pictures
+from vae.publishing.recipe import find_cut, hash_recipe
 from vae.publishing.report import render
 from vae.registry.manifest import METRICS
 from vae.registry.promote import METRIC, JudgeAgain, Promotion, name_metric, promote, refuse
@@ -28,7 +28,6 @@ from vae.registry.publish import Origin, publish
 from vae.runs.records import Result
 from vae.runs.run import Run
 from vae.store.promises import Store
-from vae.training.fit import VERSION
 
 EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset
 
@@ -42,6 +41,7 @@ class Publication:
     promotion: Promotion
     pictures: dict[str, bytes]  # PNG, by name
     files: dict[str, str]  # sha256 by name
+    notes: tuple[str, ...]  # whose weights it began with, and what cut it short
 
 
 def publish_run(
@@ -72,21 +72,31 @@ def publish_run(
             (folder / f"{picture}.png").write_bytes(png)
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
         (folder / "report.html").write_text(report, encoding="utf-8")
-        origin = Origin(
-            run_id=run.run_id,
-            dataset=ref.digest,
-            experiment=experiment.to_dict(),
-            recipe=hash_recipe(run.experiment, ref.digest),
-            made=describe_origin(
-                workers=stages["train"].get("workers"),
-                seconds=sum(stage["time"]["seconds"] for stage in stages.values()),
-            ),
-        )
+        origin = trace_origin(run, experiment, ref, stages)
         manifest = publish(run.store, experiment.name, run.version, folder, origin)
     promotion = promote_if_usable(run, experiment, ref, metrics, judge_again)
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
     digests = {name: record.sha256 for name, record in manifest.files.items()}
-    return Publication(manifest.version, uri, promotion, pictures, digests)
+    return Publication(manifest.version, uri, promotion, pictures, digests, manifest.notes)
+
+
+def trace_origin(
+    run: Run, experiment: Experiment, ref: DatasetRef, stages: dict[str, Result]
+) -> Origin:
+    """Where the run's version comes from; what a time budget cut short has no recipe."""
+    cut = find_cut(run.experiment, stages)
+    return Origin(
+        run_id=run.run_id,
+        dataset=ref.digest,
+        experiment=experiment.to_dict(),
+        recipe="" if cut else hash_recipe(run.experiment, ref.digest, run.start),
+        start=run.start,
+        cut=cut,
+        made=describe_origin(
+            workers=stages["train"].get("workers"),
+            seconds=sum(stage["time"]["seconds"] for stage in stages.values()),
+        ),
+    )
 
 
 def promote_if_usable(
@@ -108,15 +118,6 @@ def promote_if_usable(
         metric=name_metric(experiment.to_dict()),
         judge_again=judge_again,
     )
-
-
-def hash_recipe(experiment: Experiment, dataset_digest: str) -> str:
-    """A digest of all that decides the published model: the same recipe gives the same weights.
-
-    `experiment`: as the run began, before its search.
-    """
-    recipe = [experiment.to_dict(), dataset_digest, VERSION]
-    return hash_bytes(json.dumps(recipe, sort_keys=True).encode())
 
 
 def find_flaw(

@@ -12,6 +12,7 @@ from vae.data.datasets import DatasetRef
 from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.experiments.settings import Experiment, ModelConfig
 from vae.publishing import plots
+from vae.publishing.recipe import find_cut
 from vae.registry.publish import list_packages
 from vae.runs.records import Result
 from vae.runs.run import Run
@@ -70,6 +71,8 @@ def render(
         name=experiment.name,
         run_id=run.run_id,
         version=run.version,
+        start=run.start,
+        cut=find_cut(run.experiment, stages),
         headlines=format_headlines(stages["evaluate"]["metrics"], experiment.model),
         pictures=[(CAPTIONS[name], embed_png(png)) for name, png in pictures.items()],
         curves=Markup(plots.plot_training(stages["train"]["history"])),

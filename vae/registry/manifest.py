@@ -52,10 +52,18 @@ class Manifest:
     run_id: str
     dataset: str
     experiment: dict[str, Any]
-    recipe: str  # digest of all that decides the model; "" in versions before 0.2
+    recipe: str  # digest of all that decides the model; "" if a clock did, or before 0.2
+    lineage: dict[str, str]  # {"from": NAME@VERSION, "manifest_sha256"} of the first weights, or {}
+    cut: str  # which time budget cut the run short, in one line, or ""
     packages: dict[str, str]
     made: dict[str, Any]  # on what machine, of what revision; {} in versions before 0.2
     files: dict[str, FileRecord]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whose weights it began with, and what cut it short, where there is something to say."""
+        began = f"from {self.lineage['from']}" if self.lineage else ""
+        return tuple(filter(None, (began, self.cut)))
 
     def to_bytes(self) -> bytes:
         text = json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False)
@@ -64,16 +72,17 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Manifest":
         """Parse and check a manifest read at `where`; raises IntegrityError."""
-        fields = {"recipe": "", "made": {}} | parse_object(data, where)
+        fields = {"recipe": "", "lineage": {}, "cut": "", "made": {}} | parse_object(data, where)
         if fields.keys() != cls.__dataclass_fields__.keys():
             expected = ", ".join(cls.__dataclass_fields__)
             raise IntegrityError(f"{where} has the fields {sorted(fields)}, expected {expected}")
-        texts = ("name", "version", "run_id", "dataset", "recipe")
-        objects = ("experiment", "packages", "made", "files")
+        texts = ("name", "version", "run_id", "dataset", "recipe", "cut")
+        objects = ("experiment", "packages", "made", "files", "lineage")
         if not all(isinstance(fields[key], str) for key in texts) or not all(
             isinstance(fields[key], dict) for key in objects
         ):
             raise IntegrityError(f"{where} has a field of the wrong type")
+        _check_lineage(fields["lineage"], where)
         files = {name: _parse_record(name, entry, where) for name, entry in fields["files"].items()}
         check_names(files, where)
         return cls(**(fields | {"files": files}))
@@ -166,6 +175,18 @@ def _parse_record(name: str, entry: object, where: str) -> FileRecord:
             if size >= 0 and not isinstance(size, bool) and SHA256.fullmatch(digest):
                 return FileRecord(size=size, sha256=digest)
     raise IntegrityError(f"{where} has no valid size and sha256 for {name!r}")
+
+
+def _check_lineage(lineage: dict[str, Any], where: str) -> None:
+    match lineage:
+        case {"from": str(named), "manifest_sha256": str(digest), **rest} if not rest:
+            names = named.split("@")
+            plain = len(names) == 2 and all(map(PLAIN_NAME.fullmatch, names))
+            if plain and SHA256.fullmatch(digest):
+                return
+        case {**rest} if not rest:
+            return
+    raise IntegrityError(f"{where} names no valid version that its training began with")
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vae.errors import UserError
+from vae.registry.lineage import Start
 from vae.registry.manifest import (
     MANIFEST,
     MODEL,
@@ -32,7 +33,9 @@ class Origin(NamedTuple):
     run_id: str
     dataset: str  # digest
     experiment: dict[str, Any]  # with the settings that won
-    recipe: str = ""  # digest of all that decides the model
+    recipe: str = ""  # digest of all that decides the model; "" if a clock did
+    start: Start | None = None  # the version whose weights its training began with
+    cut: str = ""  # which time budget cut its run short
     made: Mapping[str, Any] = MappingProxyType({})  # as `describe_origin` gives it
 
 
@@ -51,7 +54,13 @@ def publish(store: Store, name: str, version: str, directory: Path, origin: Orig
         version=version,
         packages=list_packages(),
         files=_record_files(directory),
-        **(origin._asdict() | {"made": dict(origin.made)}),
+        run_id=origin.run_id,
+        dataset=origin.dataset,
+        experiment=origin.experiment,
+        recipe=origin.recipe,
+        lineage=origin.start.to_lineage() if origin.start else {},
+        cut=origin.cut,
+        made=dict(origin.made),
     )
     manifest = Manifest.from_bytes(manifest.to_bytes(), str(directory))  # as a reader will see it
     check_promises(store)

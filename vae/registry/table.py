@@ -32,6 +32,8 @@ def format_versions(models: Mapping[str, Sequence[VersionInfo]], now: datetime) 
             lines.append(format_row(list_cells(info, short[info.version], now)))
             if info.aliases:
                 lines.append(f"    {', '.join(f'{name}@{alias}' for alias in info.aliases)}")
+            if info.manifest and info.manifest.notes:
+                lines.append(f"    {', '.join(info.manifest.notes)}")
             if info.damage:
                 lines.append(f"    damaged: {info.damage}")
     return lines
@@ -87,7 +89,9 @@ def describe_version(
 ) -> list[str]:
     """Everything about one version, a line each. `named`: the pointers that name it."""
     lines = [f"{manifest.name}@{manifest.version}"]
-    facts = {"run": manifest.run_id, "dataset": describe_dataset(manifest), **manifest.made}
+    began, note = manifest.lineage.get("from", ""), manifest.cut
+    facts = {"run": manifest.run_id, "dataset": describe_dataset(manifest)}
+    facts |= {"from": began, "short": note, **manifest.made}
     lines += [f"  {key:<10} {value}" for key, value in facts.items() if value not in ("", None)]
     for pointer, says in named.items():
         move = says.move

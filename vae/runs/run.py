@@ -14,6 +14,7 @@ from vae.errors import UserError, suggest
 from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import Experiment
 from vae.experiments.table import flatten
+from vae.registry.lineage import Start, choose_start, read_start
 from vae.runs.records import Result, create_record, read_record
 from vae.store.promises import Store
 
@@ -32,6 +33,7 @@ class Run:
     experiment: Experiment
     created: datetime
     store: Store
+    start: Start | None = None  # the version whose weights its training begins with
 
     @property
     def prefix(self) -> str:
@@ -56,8 +58,9 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
     """Begin a run, or continue it under the settings it began with.
 
     Raises UserError for an id that can't be one, a dataset that is not there, an unknown id with no
-    experiment to begin it with, settings that differ from those the run began with, and a run that
-    a version of this package with other settings began.
+    experiment to begin it with, a version to begin training with that is unknown or damaged,
+    settings that differ from those the run began with, and a run that a version of this package
+    with other settings began.
     """
     if experiment is not None:
         experiment = replace(experiment, data=locate(experiment.data))
@@ -72,7 +75,9 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
         if experiment is None:
             raise UserError(f"unknown run '{run_id}'{suggest(run_id, list_runs(store))}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        first = {"experiment": experiment.to_dict(), "created": now}
+        start = choose_start(store, experiment)  # now: a later best must not change the run
+        lineage = start.to_lineage() if start else {}
+        first = {"experiment": experiment.to_dict(), "created": now, "lineage": lineage}
         began = create_record(store, key, first, "begin a new run")
     began_with = parse_experiment(began["experiment"])
     if began_with.to_dict() != began["experiment"]:  # what it lacks, defaults would have filled
@@ -87,6 +92,7 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
         experiment=began_with,
         created=datetime.fromisoformat(began["created"]),
         store=store,
+        start=read_start(began["lineage"]),
     )
 
 

@@ -56,6 +56,14 @@ class Fit:
         steps = self.plan.count_steps(len(train))
         self.context = StepContext(experiment.train, experiment.objective, steps, shard)
 
+    def begin_from(self, start: VAE) -> None:
+        """Take a trained model's weights for the first ones; optimiser and step stay new.
+
+        Raises RuntimeError if its network is another.
+        """
+        for model in (self.state.model, self.state.averaged):
+            model.load_state_dict(start.state_dict())
+
     def run_epoch(self, forward: Forward, on_step: Callable[[int], None]) -> tuple[Row, Tensor]:
         """Train one epoch and validate it: its metrics, and its loss at every step. Collective.
 

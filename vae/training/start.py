@@ -1,0 +1,45 @@
+"""The weights of a published version, for a training that begins with them."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from vae.errors import UserError
+from vae.experiments.settings import ModelConfig
+from vae.models.networks import VAE
+from vae.models.saved_model import load_model
+from vae.registry.lineage import Start, check_same_manifest
+from vae.registry.manifest import MANIFEST
+from vae.registry.pull import pull
+from vae.store.promises import Store
+
+REMEDY = "begin a new run, from another version or with train.from = scratch"
+
+
+def load_start(store: Store, start: Start) -> VAE:
+    """The version's model, on the CPU, every file verified. Raises UserError."""
+    with tempfile.TemporaryDirectory(prefix="vae-start-") as name:
+        folder = Path(name) / "model"
+        try:
+            pull(store, start.name, start.version, folder)
+            check_same_manifest((folder / MANIFEST).read_bytes(), start)
+            return load_model(folder)
+        except UserError as error:
+            raise UserError(f"train.from {start}: {error}; {REMEDY}") from error
+
+
+def check_start(model: VAE, start: Start, config: ModelConfig, shape: tuple[int, int, int]) -> None:
+    """Raise UserError unless the version's network is the experiment's, for images of `shape`."""
+    theirs, ours = dataclasses.asdict(model.config), dataclasses.asdict(config)
+    pairs = {f"model.{name}": (value, ours[name]) for name, value in theirs.items()}
+    for what, (found, wanted) in (pairs | {"image size": (model.shape, shape)}).items():
+        if found != wanted:
+            raise UserError(
+                f"train.from {start}: its {what} is {show(found)}, the experiment's "
+                f"{show(wanted)}: weights go over to the same network alone; {REMEDY}"
+            )
+
+
+def show(value: object) -> object:
+    """A value as settings have it."""
+    return list(value) if isinstance(value, tuple) else value
