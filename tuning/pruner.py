@@ -8,7 +8,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler
 
 from tuning.sampler import METRIC
-from vae.experiments.settings import SearchConfig
+from vae.experiments.search import SearchConfig
 from vae.runs.trials import Trial
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray import tune
 
-from vae.experiments.settings import Range
+from vae.experiments.search import Range
 
 
 def build_space(space: Mapping[str, Range]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.refusals import catch_refusal
 from vae.experiments.loading import list_shipped, load_experiment, parse_experiment, read_toml
-from vae.experiments.settings import Overrides, Range
+from vae.experiments.search import Range
+from vae.experiments.settings import Overrides
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = pytest.mark.parametrize("name", list(list_shipped()))

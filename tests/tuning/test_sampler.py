@@ -10,7 +10,8 @@ from ray.tune.search import Searcher
 from tuning.pruner import build_pruner
 from tuning.sampler import METRIC, Proposal, ReplayedSearch, build_sampler
 from vae.experiments.loading import load_experiment
-from vae.experiments.settings import Overrides, SearchConfig, Value
+from vae.experiments.search import SearchConfig
+from vae.experiments.settings import Overrides, Value
 from vae.runs.trials import Trial
 
 TRIALS = 14  # TPE draws its first ten at random, and the others by what came of those

@@ -18,3 +18,9 @@ def parse_duration(text: str, units: str = "smhdw") -> float | None:
     if not found or found["unit"] not in units:
         return None
     return int(found["number"]) * UNITS_S[found["unit"]] or None
+
+
+def check_budget(text: str) -> None:
+    """Raise ValueError unless a time budget is a duration, or empty."""
+    if text and parse_duration(text) is None:
+        raise ValueError(f"time_budget is {text!r}, must be {DURATIONS}, or empty")

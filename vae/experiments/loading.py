@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vae.errors import UserError, suggest
 from vae.experiments.fields import name_setting
+from vae.experiments.search import Range, SearchConfig
 from vae.experiments.settings import (
     NAME_LENGTH,
     DataConfig,
@@ -20,8 +21,6 @@ from vae.experiments.settings import (
     ModelConfig,
     ObjectiveConfig,
     Overrides,
-    Range,
-    SearchConfig,
     TrainConfig,
     Value,
 )

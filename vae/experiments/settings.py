@@ -6,14 +6,14 @@ imports no package, so that a model loads wherever torch is.
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vae.experiments.durations import DURATIONS, parse_duration
+from vae.experiments.durations import DURATIONS, check_budget
 from vae.experiments.fields import check_settings, name_setting, setting
 from vae.experiments.model_settings import ModelConfig as ModelConfig
+from vae.experiments.search import SearchConfig
 from vae.files import PLAIN_NAME
 
 Value = str | int | float | bool | list[int] | dict[str, Any]
@@ -166,59 +166,6 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Range:
-    """What one setting may be in a search: one of `choice`, or between `low` and `high`."""
-
-    choice: tuple[int | float | str, ...] = ()
-    low: int | float = math.nan
-    high: int | float = math.nan
-    log: bool = False
-
-    def __post_init__(self) -> None:
-        bounded = not (math.isnan(self.low) and math.isnan(self.high))
-        if bool(self.choice) == bounded or (bounded and not self.low < self.high):
-            raise ValueError("takes either choice = [...] or low < high")
-        if self.log and not self.low > 0:
-            raise ValueError(f"low is {self.low}, a log range must start above 0")
-
-    @property
-    def ends(self) -> tuple[int | float | str, ...]:
-        """The values that must be valid for all of the range to be valid."""
-        return self.choice or (self.low, self.high)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchConfig:
-    """How hyper-parameters are searched before training."""
-
-    trials: int = setting("candidates to try; 0: no search, train as written", 0, at_least=0)
-    epochs: int = setting("of each trial that is not stopped early", 4, at_least=1)
-    grace_epochs: int = setting(
-        "epochs before which no trial is stopped", 1, at_least=1, allowed="from 1 to search.epochs"
-    )
-    time_budget: str = setting(
-        "training time of all trials after which no more is begun; empty: none",
-        "",
-        allowed=f"text, {DURATIONS}",
-    )
-    space: dict[str, Range] = setting(
-        "what varies, by dotted setting",
-        dict,
-        allowed='"SETTING" = { choice = [...] } or { low = ..., high = ..., log = true }',
-    )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        if self.grace_epochs > self.epochs:
-            raise ValueError(
-                f"grace_epochs is {self.grace_epochs}, must be from 1 to epochs = {self.epochs}"
-            )
-        check_budget(self.time_budget)
-        if self.trials and not self.space:
-            raise ValueError(f"trials is {self.trials}, but space names no setting to search")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A dataset, a model, how it is trained, judged and searched; validated as a whole."""
 
@@ -271,9 +218,3 @@ class Experiment:
             for key in unused:
                 del limits[key]
         return plain
-
-
-def check_budget(text: str) -> None:
-    """Raise ValueError unless a time budget is a duration, or empty."""
-    if text and parse_duration(text) is None:
-        raise ValueError(f"time_budget is {text!r}, must be {DURATIONS}, or empty")

@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from vae.errors import UserError
+from vae.errors import RefusedError, UserError
 from vae.experiments.settings import ModelConfig
 from vae.models.networks import VAE
 from vae.models.saved_model import load_model
@@ -24,6 +24,8 @@ def load_start(store: Store, start: Start) -> VAE:
             pull(store, start.name, start.version, folder)
             check_same_manifest((folder / MANIFEST).read_bytes(), start)
             return load_model(folder)
+        except RefusedError:  # the store's words, of no damage
+            raise
         except UserError as error:
             raise UserError(f"train.from {start}: {error}; {REMEDY}") from error
 
