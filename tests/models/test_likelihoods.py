@@ -136,7 +136,7 @@ def test_the_best_sigma_is_the_root_of_the_mean_squared_error() -> None:
     x_BCHW = torch.rand((50, 1, 4, 4), generator=torch.Generator().manual_seed(0)).double()
     decoded = torch.full_like(x_BCHW, 0.5)
     error = (x_BCHW - decoded).square().mean()
-    likelihood.start(Moments(torch.full((1, 4, 4), 0.5), torch.full((1, 4, 4), 0.25 + error)))
+    likelihood.start(Moments(torch.full((1, 4, 4), 0.5), (0.25 + error).expand(1, 4, 4)))
     torch.testing.assert_close(likelihood.log_sigma.exp()[0].square(), error)
     best = log_prob(likelihood, x_BCHW, decoded).sum()
     (slope,) = torch.autograd.grad(best, [likelihood.raw_log_sigma])
@@ -209,7 +209,7 @@ def test_sums_are_float32(name: str) -> None:
 def test_samples_of_an_image_are_weighed_each(name: str) -> None:
     """[K, B] densities are those of every sample by itself, of no images too."""
     likelihood = likelihood_of(name, 3)
-    decoded_KBOHW = draw_decoded(likelihood, 6, 4).unflatten(0, (2, 3))
+    decoded_KBOHW = draw_decoded(likelihood, 6, 4).view(2, 3, -1, 4, 4)
     x_BCHW = torch.rand((3, 3, 4, 4), dtype=torch.float64).round()
     together = likelihood.log_prob(x_BCHW, decoded_KBOHW)
     torch.testing.assert_close(

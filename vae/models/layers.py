@@ -70,7 +70,7 @@ def end_in_image(fan_in: int, fan_out: int) -> nn.Module:
     """The transposed convolution that gives what the likelihood takes."""
     if fan_out <= FEW_CHANNELS:
         return FoldedConvTranspose2d(fan_in, fan_out)
-    return nn.ConvTranspose2d(fan_in, fan_out, **STRIDED)
+    return nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1)
 
 
 class ResidualBlock(nn.Module):

@@ -1,5 +1,7 @@
 """Likelihoods p(x|z): what the decoder's numbers say of pixels, each kind in a file."""
 
+from collections.abc import Callable
+
 from vae.experiments.settings import ModelConfig
 from vae.models.likelihoods.base import Likelihood
 from vae.models.likelihoods.bernoulli import Bernoulli
@@ -14,5 +16,9 @@ def build_likelihood(config: ModelConfig, colours: int) -> Likelihood:
     """The configured likelihood of images of so many colours."""
     if config.likelihood == "logistic":
         return Logistic(colours, scale_per_pixel=config.scale == "pixel")
-    kinds = {"bernoulli": Bernoulli, "logistic-mixture": LogisticMixture, "gaussian": Gaussian}
+    kinds: dict[str, Callable[[int], Likelihood]] = {
+        "bernoulli": Bernoulli,
+        "logistic-mixture": LogisticMixture,
+        "gaussian": Gaussian,
+    }
     return kinds[config.likelihood](colours)

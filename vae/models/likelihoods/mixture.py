@@ -45,9 +45,12 @@ class LogisticMixture(Likelihood):
 
     def split(self, decoded: Tensor) -> Parts:
         """The parts of [..., O, H, W], of the components each."""
-        by_component = promote_to_float32(decoded).unflatten(-3, (COMPONENTS, -1))
+        *leading, outputs, height, width = decoded.shape
+        by_component = promote_to_float32(decoded).reshape(
+            *leading, COMPONENTS, outputs // COMPONENTS, height, width
+        )
         sizes = [1, self.colours, self.colours, self.pairs]
-        weight, location, raw_scale, slope = by_component.split(sizes, dim=-3)
+        weight, location, raw_scale, slope = torch.split(by_component, sizes, dim=-3)
         return Parts(weight.squeeze(-3), location, bound_log_scale(raw_scale), torch.tanh(slope))
 
     def locate(self, parts: Parts, colour: int, earlier: list[Tensor]) -> Tensor:
