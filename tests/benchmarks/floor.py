@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vae.models.networks import VAE, FoldedConvTranspose2d
+from vae.models.layers import FoldedConvTranspose2d
+from vae.models.networks import VAE
 from vae.training.cuda_graph import WARM_UP_STEPS, capture
 
 Product = Callable[[], object]

@@ -12,6 +12,7 @@ from tests.support.refusals import catch_refusal
 from tests.support.versions import publish_version, write_version
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Experiment
+from vae.experiments.table import flatten
 from vae.files import PLAIN_NAME
 from vae.registry.promote import promote
 from vae.runs.records import create_record, read_record
@@ -19,7 +20,6 @@ from vae.runs.run import (
     AT_WORK,
     RUN_ID,
     RUN_ID_LENGTH,
-    flatten,
     list_runs,
     make_run_id,
     mark_at_work,

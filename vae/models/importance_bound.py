@@ -82,10 +82,11 @@ def make_log_prob(model: VAE, x_BP: Tensor) -> Callable[[Tensor], Tensor]:
     """Make the function from latents [B, K, D] to log p(x|z), [B, K] in nats, for these images."""
     if isinstance(model.likelihood, Bernoulli):
         return make_bernoulli_log_prob(model, x_BP)
-    x_BCHW = x_BP.unflatten(1, model.shape)
+    x_BCHW = x_BP.reshape(len(x_BP), *model.shape)
 
     def log_prob(z_BKD: Tensor) -> Tensor:
         decoded = model.decode(z_BKD.transpose(0, 1).flatten(0, 1))
-        return model.likelihood.log_prob(x_BCHW, decoded.unflatten(0, (-1, len(x_BP)))).T
+        each = decoded.reshape(-1, len(x_BP), *model.decoded_shape)
+        return model.likelihood.log_prob(x_BCHW, each).T
 
     return log_prob

@@ -47,6 +47,11 @@ class VersionInfo:
     aliases: tuple[str, ...] = ()
     damage: str = ""  # why there are no metrics: a file is not as it was published
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else its manifest says of how it came to be."""
+        return self.manifest.notes if self.manifest else ()
+
 
 def list_versions(store: Store, name: str) -> list[VersionInfo]:
     """Return a model's published versions, sorted; raises UserError if there is none."""
