@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -21,6 +22,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from flows.notices import notify_end
@@ -31,6 +33,8 @@ MACHINE = "prefect.worker.name"  # the label that Prefect's workers give, ours n
 HAND_OVER = "--hand-over"
 RUN, WORKER = "PREFECT__FLOW_RUN_ID", "PREFECT__WORKER_NAME"  # in an engine's environment
 UNREADABLE = "another user's"
+JUST_S = 30.0  # how long ago a run may have crashed for its worker's end to be the cause
+ATTEMPTS = 20  # how often a run may be begun before it is no more handed over
 STARTING_S = 5.0  # how long a run may be Pending without a process
 AT_WORK = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 ENGINES = ("prefect.engine", "prefect.runner._workspace_supervisor")
@@ -61,7 +65,9 @@ async def hand_over() -> None:
         await asyncio.sleep(0.1)
     what = f"its worker on {socket.gethostname()} was stopped"
     async with get_client() as client:
-        for run in await find_orphans(client):
+        for run in await find_orphans(client) + await list_just_crashed(client):
+            if run.run_count > ATTEMPTS:
+                continue  # what ends every worker is reported when the next one starts
             due = run.expected_start_time  # before any run that has become due since
             told = f"{what}; another continues it"
             later: State = AwaitingRetry(scheduled_time=due, message=told)
@@ -85,6 +91,17 @@ async def find_orphans(client: PrefectClient) -> list[FlowRun]:
         known = {run.id for run in orphans}
         orphans = [run for run in await list_without_process(client) if run.id in known]
     return orphans
+
+
+async def list_just_crashed(client: PrefectClient) -> list[FlowRun]:
+    """The runs of this machine that have just crashed: a flow can't outlive its Ray node."""
+    since = datetime.now(UTC) - timedelta(seconds=JUST_S)
+    crashed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED]))
+    runs = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=crashed), sort=FlowRunSort.END_TIME_DESC
+    )
+    here = [run for run in runs if run.labels.get(MACHINE) == socket.gethostname()]
+    return [run for run in here if run.state and run.state.timestamp > since]
 
 
 async def list_without_process(client: PrefectClient) -> list[FlowRun]:

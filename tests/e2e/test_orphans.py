@@ -100,9 +100,15 @@ def test_a_run_whose_cancellation_was_asked_for_is_cancelled(
     assert deployment.read_state(run)[0] == "CANCELLED"
 
 
-def test_what_a_worker_leaves_is_due_at_once(deployment: Deployment) -> None:
-    """The slot is free, and the run is scheduled for when it was due first."""
-    run = deployment.trigger(HERE, "PENDING", "RUNNING")
+@pytest.mark.parametrize("states", [("RUNNING",), ("RUNNING", "CRASHED")])
+def test_what_a_worker_leaves_is_due_at_once(
+    deployment: Deployment, states: tuple[str, ...]
+) -> None:
+    """The slot is free, and the run is scheduled for when it was due first.
+
+    So is one that has just crashed, as a flow does when the Ray node beside it ends.
+    """
+    run = deployment.trigger(HERE, "PENDING", *states)
     asyncio.run(hand_over())
     left = deployment.api.send("GET", f"/flow_runs/{run}")
     assert left["state_name"] == "AwaitingRetry"
