@@ -27,6 +27,7 @@ from vae.store.open import open_store
 from vae.training.checkpoints import list_checkpoints, read_latest
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
+pytestmark = pytest.mark.timeout(1800)  # two cores that others use took ten minutes for one
 EPOCHS = 40  # enough to be met in the middle
 SETTINGS = {"search.trials": 0, "train.epochs": EPOCHS}
 
