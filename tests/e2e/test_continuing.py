@@ -68,7 +68,8 @@ def test_nights_go_on_from_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     torch.testing.assert_close(content["model"], straight, rtol=0, atol=0)
 
     newest = list_versions(store, "tiny-pets")[-1]
-    assert (newest.version, newest.notes) == (two.version, (f"from {two.start}",))
+    assert newest.manifest and newest.manifest.notes == (f"from {two.start}",)
+    assert newest.version == two.version
     assert find_unchanged(load_experiment("tiny", SETTINGS), store) == two.version
 
 

@@ -77,7 +77,7 @@ def test_a_manifest_says_what_it_began_with(store: Store, tmp_path: Path) -> Non
     _, manifest = read_manifest(store, "tiny", "v3")
     assert manifest == written
     assert read_start(manifest.lineage) == start
-    notes = [info.notes for info in list_versions(store, "tiny")]
+    notes = [info.manifest.notes for info in list_versions(store, "tiny") if info.manifest]
     assert notes == [(), (), ("from tiny@v1", "cut by its time budget")]
 
 
