@@ -1,16 +1,14 @@
 """The models: densities against closed forms and torch.distributions, shapes, first weights."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from vae.experiments.settings import ModelConfig
 from vae.models.densities import bernoulli_log_prob, gaussian_kl, standard_normal_log_prob
-from vae.models.layers import FoldedConvTranspose2d, ResidualBlock
 from vae.models.levels import Moments
 from vae.models.networks import VAE, build_model
 
@@ -108,21 +106,6 @@ def test_reparameterized_gradients() -> None:
     torch.testing.assert_close(by_logvar, (0.5 * (logvar / 2).exp() * eps).sum(0))
 
 
-@pytest.mark.parametrize("channels", [(4, 1), (3, 3)])
-def test_a_folded_convolution(channels: tuple[int, int]) -> None:
-    """Values and gradients are those of torch's transposed convolution with the same weights."""
-    usual = nn.ConvTranspose2d(*channels, kernel_size=4, stride=2, padding=1).double()
-    folded = FoldedConvTranspose2d(*channels).double()
-    folded.load_state_dict(usual.state_dict())
-    x_NCHW = noise(2, channels[0], 5, 7).requires_grad_()
-    expected, given = (layer(x_NCHW) for layer in (usual, folded))
-    torch.testing.assert_close(given, expected)
-    towards = noise(*expected.shape, seed=1)
-    for_usual = torch.autograd.grad(expected, [x_NCHW, *usual.parameters()], towards)
-    for_folded = torch.autograd.grad(given, [x_NCHW, *folded.parameters()], towards)
-    torch.testing.assert_close(for_folded, for_usual)
-
-
 @SHAPES
 def test_output_starts_at_the_mean(shape: tuple[int, int, int]) -> None:
     """At z = 0 an untrained dense model shows the mean image, a convolutional one its colours."""
@@ -177,57 +160,6 @@ def test_impossible_networks(settings: dict[str, object], message: str) -> None:
         ModelConfig(**settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("channels", "shape", "message"),
-    [
-        ((4, 6), (1, 30, 28), "images are 30x28, ConvVAE needs multiples of 4, such as 32x28"),
-        ((4,), (3, 7, 8), "images are 7x8, ConvVAE needs multiples of 2, such as 8x8"),
-        ((2, 2, 2, 2), (3, 36, 3), "needs multiples of 16, such as 32x16, to halve them 4 times"),
-    ],
-)
-def test_images_that_do_not_halve(
-    channels: tuple[int, ...], shape: tuple[int, int, int], message: str
-) -> None:
-    """The convolutional network names the image sizes that it takes."""
-    config = ModelConfig(kind="ConvVAE", channels=channels)
-    with pytest.raises(ValueError, match=message):
-        build_model(config, shape)
-
-
-@pytest.mark.parametrize("channels", [(4,), (4, 6), (3, 20, 6)])
-@pytest.mark.parametrize("activation", ["relu", "glu"])
-@pytest.mark.parametrize("normalization", ["none", "group"])
-def test_convolutions_of_any_depth(
-    channels: tuple[int, ...], activation: Any, normalization: Any
-) -> None:
-    """Any number of stages and blocks, of images that are not square; every weight learns."""
-    config = ModelConfig(
-        kind="ConvVAE",
-        latent_dim=5,
-        hidden=(),
-        channels=channels,
-        activation=activation,
-        normalization=normalization,
-        residual_blocks=2,
-    )
-    model = build_model(config, (3, 16, 24))
-    densities = model(draw_floats(2, (3, 16, 24)), noise(1, 2, 5, dtype=torch.float32))
-    (densities.kl_B - densities.px_KB).sum().backward()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    assert not [name for name, grad in gradients.items() if grad is None or not grad.any()]
-
-
-def test_blocks_keep_what_comes_in() -> None:
-    """A residual block whose last convolution is 0 changes nothing, nor its input in place."""
-    block = ResidualBlock(4, ModelConfig(kind="ConvVAE", channels=(4,), activation="relu"))
-    x_NCHW = noise(2, 4, 3, 3, dtype=torch.float32)
-    before = x_NCHW.clone()
-    for parameter in list(block.parameters())[-2:]:
-        torch.nn.init.zeros_(parameter)
-    assert torch.equal(block(x_NCHW), before)
-    assert torch.equal(x_NCHW, before)
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_density_in_any_type(dtype: torch.dtype) -> None:
     """Values and gradients are those of the formula in float64, whatever type the logits have."""
@@ -252,13 +184,3 @@ def test_density_in_any_type(dtype: torch.dtype) -> None:
 
 def max_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-def test_gates_halve_what_they_gate() -> None:
-    """Under glu every layer but the heads has twice the outputs, half of which gate the others."""
-    config = ModelConfig(latent_dim=5, hidden=(16,), activation="glu")
-    first, gate = list(build_model(config, (1, 4, 4)).encoder.children())[1:3]
-    assert isinstance(first, torch.nn.Linear) and first.out_features == 32
-    x_NP = torch.rand(3, 16)
-    values, gates = first(x_NP).chunk(2, dim=1)
-    torch.testing.assert_close(gate(first(x_NP)), values * torch.sigmoid(gates))
