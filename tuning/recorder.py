@@ -1,6 +1,8 @@
 """What a search keeps of its trials: each is written to the store when it ends."""
 
+import logging
 import math
+from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,13 +12,15 @@ from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.sampler import Proposal
-from vae.errors import describe_error
+from vae.errors import UserError, describe_error
 from vae.runs.records import Result, create_record, read_record
 from vae.runs.run import Run
 from vae.runs.trials import Trial
 from vae.training.fit import Row
 
 REDO = "delete it, and the trial is run again"
+
+log = logging.getLogger("vae.search")
 
 
 class Listener(Protocol):
@@ -66,6 +70,8 @@ class Recorder(tune.Callback):
         taken = ended | {given.number for given in self.unfinished}
         self.free = (number for number in count(1) if number not in taken)
         self.rows: dict[str, list[Row]] = {}
+        self.unwritten: list[Trial] = []  # the store could not be reached when they ended
+        self.refused: Future[None] = Future()  # fails with what the user has to fix
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to restore them; here the store is what restores a search.
@@ -114,7 +120,7 @@ class Recorder(tune.Callback):
         return self.numbers[trial.trial_id]
 
     def record(self, trial: TuneTrial, error: str | None) -> None:
-        """Write the trial once."""
+        """Write the trial and tell the listener."""
         rows = self.rows.get(trial.trial_id, [])
         finite = [row for row in rows if math.isfinite(row["val/loss"])]
         best: Row = min(finite, key=lambda row: row["val/loss"], default={})
@@ -129,9 +135,34 @@ class Recorder(tune.Callback):
             metrics=best,
             losses=[row["val/loss"] for row in rows],
         )
+        self.write(ended)
+        self.listener.on_end(ended)
+
+    def write(self, ended: Trial) -> None:
+        """Write a trial to the store, or keep it for `write_rest`.
+
+        Raises nothing: Tune would print what its callbacks raise, and go on.
+        """
+        try:
+            self.create(ended)
+        except UserError as error:
+            if not self.refused.done():
+                self.refused.set_exception(error)
+        except Exception as error:
+            log.warning(
+                "search   trial %d is written later: %s", ended.number, describe_error(error)
+            )
+            self.unwritten.append(ended)
+
+    def write_rest(self) -> None:
+        """Write what could not be written when it ended. Raises what the store does."""
+        for ended in self.unwritten:
+            self.create(ended)
+
+    def create(self, ended: Trial) -> None:
+        """Write a trial once."""
         key = f"{self.prefix}/trial-{ended.number:04d}.json"
         create_record(self.run.store, key, ended.to_dict(), REDO)
-        self.listener.on_end(ended)
 
 
 def read_error(trial: TuneTrial) -> BaseException | None:

@@ -96,7 +96,8 @@ def run_trials(
                 name=run.run_id, storage_path=scratch, verbose=0, callbacks=[recorder]
             ),
         )
-        run_interruptibly(tuner.fit)
+        run_interruptibly(tuner.fit, recorder.refused)
+    recorder.write_rest()
     return sampler.over
 
 

@@ -1,15 +1,19 @@
 """What a search keeps of its trials, without Ray at work."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from ray.tune.experiment import Trial as TuneTrial
 
 from tests.support.listeners import Silent
 from tuning.recorder import Recorder, read_trials
+from vae.errors import RefusedError
 from vae.experiments.loading import load_experiment
 from vae.runs.run import Run
 from vae.runs.trials import Trial
+from vae.store.local import LocalStore
 from vae.store.open import open_store
 
 
@@ -36,6 +40,35 @@ def test_a_search_goes_on_where_numbers_are_missing(tmp_path: Path) -> None:
     for trial in (TuneTrial("trial", config={}, stub=True) for _ in range(2)):
         resumed.on_trial_complete(1, [], trial)
     assert numbers(read_trials(run, "search")) == [1, 2, 3]
+
+
+class Away(LocalStore):
+    """A folder that can't be written for a while, or until somebody mends it."""
+
+    error: Exception | None = None
+
+    def create(self, key: str, data: bytes) -> None:
+        if self.error:
+            raise self.error
+        super().create(key, data)
+
+
+def test_a_trial_that_the_store_does_not_take_is_not_lost(tmp_path: Path) -> None:
+    """Tune would only print it: what passes is written at the end, the rest ends the search."""
+    store = Away(tmp_path)
+    run = replace(begin_run(tmp_path), store=store)
+    recorder = Recorder(run, "search", [], [], Silent())
+    store.error = ConnectionError("away")
+    recorder.on_trial_complete(1, [], TuneTrial("trial", config={}, stub=True))
+    assert not recorder.refused.done()
+    store.error = None
+    recorder.write_rest()
+    assert numbers(read_trials(run, "search")) == [1]
+
+    store.error = RefusedError("keys revoked")
+    recorder.on_trial_complete(1, [], TuneTrial("trial", config={}, stub=True))
+    with pytest.raises(RefusedError, match="keys revoked"):
+        recorder.refused.result(timeout=0)
 
 
 def numbers(trials: list[Trial]) -> list[int]:
