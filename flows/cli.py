@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import pictures, registry
+from flows.commands import inference, pictures, registry
 from flows.commands.options import StoreUri
 from flows.stages import NAMES, STAGES
 from vae.errors import FailedRunError, UserError
@@ -147,6 +147,7 @@ def gc(
 
 
 app.add_typer(pictures.app)
+app.add_typer(inference.app)
 
 
 @app.command()

@@ -31,6 +31,7 @@ class DatasetSpec:
     sources: Callable[[], Sequence[Source]]
     parse: Callable[[Mapping[str, bytes]], Parsed]
     class_names: tuple[str, ...] = ()
+    licence: str = ""  # of the images; "" where none is stated
 
 
 DATASETS = {
@@ -49,6 +50,7 @@ DATASETS = {
         ],
         parse=parse_idx,
         class_names=tuple("0123456789"),
+        licence="CC BY-SA 3.0",
     ),
     "fashion-mnist": DatasetSpec(
         name="fashion-mnist",
@@ -68,6 +70,7 @@ DATASETS = {
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
+        licence="MIT",
     ),
     "cifar10": DatasetSpec(
         name="cifar10",
@@ -81,7 +84,7 @@ DATASETS = {
             *("dog", "frog", "horse", "ship", "truck"),
         ),
     ),
-    "emoji": DatasetSpec(  # SIL Open Font License 1.1 and Apache License 2.0
+    "emoji": DatasetSpec(
         name="emoji",
         digests={FONT: "e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec"},
         sources=lambda: [
@@ -90,5 +93,6 @@ DATASETS = {
         ],
         parse=parse_emoji,
         class_names=EMOJI_CLASSES,
+        licence="SIL Open Font License 1.1",
     ),
 }

@@ -67,7 +67,8 @@ class VAE(nn.Module):
     def decode(self, z_ND: Tensor) -> Tensor:
         """What the likelihood takes, [N, O, H, W]: of a Bernoulli the logits."""
         decoded: Tensor = self.decoder(z_ND)
-        return decoded.reshape(len(z_ND), *self.decoded_shape)
+        # Not len(z_ND), which an exported program would take for a constant.
+        return decoded.reshape(z_ND.shape[0], *self.decoded_shape)
 
     def forward(self, x_BCHW: Tensor, eps_KBD: Tensor) -> Densities:
         """Log densities of a batch for given posterior noise.
@@ -82,13 +83,20 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, generator: torch.Generator | None = None, *, draw_pixels: bool = False
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        *,
+        draw_pixels: bool = False,
+        temperature: float = 1.0,
     ) -> Tensor:
         """Draw n images from the prior, [n, C, H, W] in [0, 1]: the picture that each expects.
 
         Of a Bernoulli these are pixel probabilities. With `draw_pixels`, pixels are drawn too.
+        `temperature`: the prior's standard deviation; below 1, draws are closer to the usual.
         """
         z_ND = torch.randn(n, self.latent_dim, generator=generator, dtype=self.dtype)
+        z_ND *= temperature
         decoded_NOHW = self.decode(z_ND.to(self.device))
         if draw_pixels:
             return self.likelihood.draw(decoded_NOHW, generator)

@@ -26,10 +26,15 @@ UNSIGNED: dict[str, Any] = {"Software": None}  # or a new matplotlib would chang
 CLASS_MARKERS = "osD^vPX*"  # with ten colours: eighty classes told apart
 
 
-def draw_samples(model: VAE, n: int = 64, seed: int = 0) -> bytes:
+def draw_samples(model: VAE, n: int = 64, seed: int = 0, temperature: float = 1.0) -> bytes:
     """PNG of n draws from the prior, each as the picture that it expects."""
-    drawn = model.sample(n, torch.Generator().manual_seed(seed))
+    drawn = model.sample(n, torch.Generator().manual_seed(seed), temperature=temperature)
     return _render_grid(_enlarge(drawn), math.ceil(math.sqrt(n)))
+
+
+def draw_separately(pictures_NCHW: Tensor) -> list[bytes]:
+    """A PNG of each picture in [0, 1], pixel for pixel."""
+    return [_save_pixels(_to_bytes(picture)) for picture in pictures_NCHW]
 
 
 def draw_reconstructions(model: VAE, images: Tensor, rows: int = 4, columns: int = 12) -> bytes:
@@ -100,14 +105,25 @@ def _enlarge(x_NCHW: Tensor) -> Tensor:
 
 def _render_grid(tiles_NCHW: Tensor, columns: int) -> bytes:
     """PNG of tiles in [0, 1], row by row; a short last row is filled up with the separator."""
-    from matplotlib.image import imsave
     from torchvision.utils import make_grid
 
     grid_CHW = make_grid(tiles_NCHW.float(), nrow=columns, padding=3, pad_value=SEPARATOR)
-    pixels_HWC = grid_CHW.mul(255).round().byte().cpu().permute(1, 2, 0)
+    return _save_pixels(_to_bytes(grid_CHW))
+
+
+def _to_bytes(picture_CHW: Tensor) -> Tensor:
+    """Levels 0 to 255, uint8 [3, H, W]."""
+    levels = picture_CHW.float().mul(255).round().byte().cpu()
+    return levels.expand(3, *levels.shape[1:])
+
+
+def _save_pixels(levels_CHW: Tensor) -> bytes:
+    from matplotlib.image import imsave
+
     buffer = io.BytesIO()
     # Its encoder rather than torchvision's, which is deprecated from 0.29 on.
-    imsave(buffer, pixels_HWC.contiguous().numpy(), format="png", metadata=UNSIGNED)
+    pixels = levels_CHW.permute(1, 2, 0).contiguous().numpy()
+    imsave(buffer, pixels, format="png", metadata=UNSIGNED)
     return buffer.getvalue()
 
 

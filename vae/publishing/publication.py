@@ -19,6 +19,7 @@ from vae.experiments.settings import Experiment
 from vae.models.networks import VAE
 from vae.models.saved_model import save_model
 from vae.publishing import pictures
+from vae.publishing.card import CARD, write_card
 from vae.publishing.recipe import find_cut, hash_recipe
 from vae.publishing.report import render
 from vae.registry.manifest import METRICS
@@ -72,6 +73,8 @@ def publish_run(
             (folder / f"{picture}.png").write_bytes(png)
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
         (folder / "report.html").write_text(report, encoding="utf-8")
+        card = write_card(experiment, ref, metrics, run.version)
+        (folder / CARD).write_text(card, encoding="utf-8")
         origin = trace_origin(run, experiment, ref, stages)
         manifest = publish(run.store, experiment.name, run.version, folder, origin)
     promotion = promote_if_usable(run, experiment, ref, metrics, judge_again)

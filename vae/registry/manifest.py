@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 METRICS = "metrics.json"
 REQUIRED = (MODEL, "config.json", METRICS)
-SUFFIXES = (".safetensors", ".json", ".png", ".html")  # nothing that is unpickled or executed
+SUFFIXES = (".safetensors", ".json", ".png", ".html", ".md")  # nothing that is unpickled or run
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -1,0 +1,1 @@
+"""A pulled model for programs that don't have this package."""

@@ -1,0 +1,1 @@
+"""A pulled model at work on a user's images: latents, decodings, scores."""
