@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tests.support.refusals import catch_refusal
 from vae.export.folder import export_model
 from vae.models import load_model
 
-KINDS = {
+KINDS: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "dense": ((1, 8, 8), {}),
     "convolutions": ((1, 8, 8), {"kind": "ConvVAE", "channels": (4, 8)}),
     "levels": (

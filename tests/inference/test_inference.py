@@ -90,7 +90,7 @@ def test_images_that_the_model_can_not_take(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "array", [np.zeros((3, 5)), np.zeros(2), np.full((1, 2), np.nan), np.array(["a"])]
 )
-def test_latents_that_are_none(tmp_path: Path, array: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_latents_that_are_none(tmp_path: Path, array: np.ndarray) -> None:
     """Of another size, not finite, no numbers: one line."""
     folder, _ = pull_small_model(tmp_path)
     loaded, _ = open_pulled(folder)

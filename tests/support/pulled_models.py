@@ -27,7 +27,8 @@ def pull_small_model(
 
     `model`: settings other than a fully connected network of two latents; `data`: of its images.
     """
-    settings = ModelConfig(**({"latent_dim": 2, "hidden": (16,)} | model))
+    chosen: dict[str, Any] = {"latent_dim": 2, "hidden": (16,)} | model
+    settings = ModelConfig(**chosen)
     experiment = Experiment(name="small", data=DataConfig(**(data or {})), model=settings)
     network = build_model(settings, shape, seed=1).eval()
     built = folder / "built"

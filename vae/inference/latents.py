@@ -57,7 +57,7 @@ def decode(model: VAE, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.ui
     return torch.cat(pictures).mul(255).round().clamp(0, 255).byte().numpy()
 
 
-def _read_latents(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:  # type: ignore[type-arg]
+def _read_latents(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
     try:
         loaded = np.load(path, allow_pickle=False)
         found = np.asarray(loaded["mu"] if isinstance(loaded, np.lib.npyio.NpzFile) else loaded)
