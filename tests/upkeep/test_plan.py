@@ -44,7 +44,13 @@ def runs(draw: st.DrawFn) -> RunState:
     """A run at any stage, of any age."""
     run_id = draw(st.sampled_from(RUNS))
     prefix, has_data = f"runs/{run_id}", draw(st.booleans())
-    files = ("experiment.json", "checkpoints/1.pt", "search/trial-0001.json", "ray/x/fit/a")
+    files = (
+        "experiment.json",
+        "checkpoints/1.pt",
+        "pictures/1.png",
+        "search/trial-0001.json",
+        "ray/x/fit/a",
+    )
     published = draw(st.sampled_from(["", *NAMES]))
     return RunState(
         prefix=prefix,
@@ -176,7 +182,8 @@ def test_unpublished_runs_keep_all_until_they_are_old(survey: Survey, policy: Po
         age_s = NOW_S - run.wrote_s
         if AT_WORK_S <= age_s < policy.older_than_s and not run.damage:
             inside = {prefix for prefix in going if prefix.startswith(run.prefix)}
-            trained = {f"{run.prefix}/checkpoints", f"{run.prefix}/search"} if published else set()
+            kinds = ("checkpoints", "pictures", "search") if published else ()
+            trained = {f"{run.prefix}/{kind}" for kind in kinds}
             assert inside == {f"{run.prefix}/ray", *trained}
 
 

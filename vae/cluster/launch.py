@@ -63,6 +63,7 @@ def run_fit(
         "checkpoints": f"{run.prefix}/checkpoints",
         "lineage": run.start.to_lineage() if run.start else {},
         "budget_s": budget_s,
+        "pictures": f"{run.prefix}/pictures",
         "events": events,
     }
     try:

@@ -17,6 +17,7 @@ from vae.data.rows import load_rows
 from vae.errors import UserError
 from vae.experiments.loading import parse_experiment
 from vae.models.networks import VAE
+from vae.publishing.epochs import RECONSTRUCTED, keep_pictures
 from vae.registry.lineage import read_start
 from vae.store.open import open_store
 from vae.training import checkpoints
@@ -34,10 +35,10 @@ HEARTBEAT_S = 1.0  # between progress events inside an epoch
 def train_worker(job: dict[str, Any]) -> dict[str, Any]:
     """Train to the last epoch. Ray runs it on every rank; rank 0's answer becomes the result.
 
-    `job` is plain data: experiment, dataset, store, where checkpoints go in it, the version whose
-    weights are the first, the seconds that its epochs may take, and the queue that takes rank 0's
-    events and every rank's warnings. A diverged training is an answer, not an exception, because
-    Ray would start the workers again to fail the same way.
+    `job` is plain data: experiment, dataset, store, where checkpoints and pictures go in it, the
+    version whose weights are the first, the seconds that its epochs may take, and the queue that
+    takes rank 0's events and every rank's warnings. A diverged training is an answer, not an
+    exception, because Ray would start the workers again to fail the same way.
     """
     set_up_cpu()
     logging.getLogger("vae").addHandler(Warnings(job["events"]))
@@ -70,13 +71,14 @@ class Worker:
         self.shard = Shard(context.get_world_rank(), context.get_world_size())
         self.device = ray.train.torch.get_device()
         self.store, self.prefix = open_store(job["store"]), job["checkpoints"]
+        self.pictures = job["pictures"]
         self.events, self.beat = job["events"], time.time()
         self.start, self.budget_s = read_start(job["lineage"]), job["budget_s"]
         experiment = parse_experiment(job["experiment"])
         ref = DatasetRef.from_json(job["dataset"])
         train, val = (load_rows(ref, self.store, split) for split in ("train", "val"))
         self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduce)
-        self.epochs = experiment.train.epochs
+        self.epochs, self.shown = experiment.train.epochs, val[:RECONSTRUCTED]
         if self.shard.rank == 0 and is_emulated(experiment.train, self.device):
             log.warning(
                 "this CPU has no AVX-512 instructions for bfloat16: "
@@ -94,6 +96,7 @@ class Worker:
             row, losses = self.fit.run_epoch(forward, self.send_heartbeat)
             history = [*history, row]
             if self.shard.rank == 0:
+                self.keep_pictures()
                 checkpoints.keep_epoch(self.store, self.prefix, state, history)
                 self.events.put({"row": row, "losses": losses.tolist()})
         return history
@@ -127,6 +130,13 @@ class Worker:
         if self.shard.rank == 0:
             self.events.put({"resumed": self.fit.state.epoch, "history": history})
         return history
+
+    def keep_pictures(self) -> None:
+        """Keep what the averaged weights draw by now, in some of the epochs. Rank 0 alone."""
+        state = self.fit.state
+        keep_pictures(
+            self.store, self.pictures, state.averaged, self.shown, state.epoch, self.epochs
+        )
 
     def distribute(self) -> VAE | DistributedDataParallel:
         """The model, with gradients averaged over ranks if there are several. Collective."""

@@ -82,6 +82,11 @@ class VAE(nn.Module):
         return Densities(px_KB, z_KBD, mu_BD, logvar_BD)
 
     @torch.no_grad()
+    def expect(self, z_ND: Tensor) -> Tensor:
+        """The pictures that p(x|z) expects, [N, C, H, W] in [0, 1]."""
+        return self.likelihood.mean(self.decode(z_ND))
+
+    @torch.no_grad()
     def sample(
         self,
         n: int,
@@ -97,22 +102,21 @@ class VAE(nn.Module):
         """
         z_ND = torch.randn(n, self.latent_dim, generator=generator, dtype=self.dtype)
         z_ND *= temperature
-        decoded_NOHW = self.decode(z_ND.to(self.device))
         if draw_pixels:
-            return self.likelihood.draw(decoded_NOHW, generator)
-        return self.likelihood.mean(decoded_NOHW)
+            return self.likelihood.draw(self.decode(z_ND.to(self.device)), generator)
+        return self.expect(z_ND.to(self.device))
 
     @torch.no_grad()
     def reconstruct(self, x_BCHW: Tensor) -> Tensor:
         """Expected pictures, [B, C, H, W] in [0, 1], decoded from the posterior means."""
-        return self.likelihood.mean(self.decode(self.encode(x_BCHW)[0]))
+        return self.expect(self.encode(x_BCHW)[0])
 
     @torch.no_grad()
     def interpolate(self, a_CHW: Tensor, b_CHW: Tensor, steps: int) -> Tensor:
         """Expected pictures [steps, C, H, W] along the line between two posterior means."""
         (a_D, b_D), _ = self.encode(torch.stack([a_CHW, b_CHW]))
         weight = torch.linspace(0, 1, steps, device=a_D.device, dtype=a_D.dtype)[:, None]
-        return self.likelihood.mean(self.decode(torch.lerp(a_D, b_D, weight)))
+        return self.expect(torch.lerp(a_D, b_D, weight))
 
 
 class ImprovedVAE(VAE):

@@ -39,7 +39,7 @@ def draw_separately(pictures_NCHW: Tensor) -> list[bytes]:
 
 def draw_reconstructions(model: VAE, images: Tensor, rows: int = 4, columns: int = 12) -> bytes:
     """PNG of the first rows * columns images, each above the decoding of its posterior mean."""
-    x_BCHW = _to_pixels(model, images[: rows * columns])
+    x_BCHW = to_pixels(model, images[: rows * columns])
     originals, decoded = _enlarge(x_BCHW), _enlarge(model.reconstruct(x_BCHW))
     line = torch.full_like(originals[:, :, :1], SEPARATOR)
     return _render_grid(torch.cat([originals, line, decoded], dim=-2), columns)
@@ -57,7 +57,7 @@ def draw_interpolation(
         raise ValueError(f"images holds {len(images)}, interpolation needs at least 2")
     tiles = []
     for i, j in choose_pairs(labels.tolist(), rows):
-        a_CHW, b_CHW = _to_pixels(model, images[[i, j]])
+        a_CHW, b_CHW = to_pixels(model, images[[i, j]])
         tiles += [a_CHW[None], model.interpolate(a_CHW, b_CHW, steps), b_CHW[None]]
     return _render_grid(_enlarge(torch.cat(tiles)), steps + 2)
 
@@ -80,7 +80,8 @@ def draw_latents(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     return _render_png(figure)
 
 
-def _to_pixels(model: VAE, images: Tensor) -> Tensor:
+def to_pixels(model: VAE, images: Tensor) -> Tensor:
+    """The images as the model's input, in [0, 1] and where it is."""
     return to_unit(images.to(model.device), model.dtype)
 
 

@@ -15,7 +15,7 @@ from vae.upkeep.plan import AT_WORK_S, Policy
 from vae.upkeep.units import format_age
 
 OFFLINE_RUN = re.compile(r"offline-run-[0-9]{8}_[0-9]{6}-\w+")  # as W&B names their folders
-OURS = ("vae-publish-", "vae-judge-", "vae-search-", "vae-bench-")  # in TMPDIR
+OURS = ("vae-publish-", "vae-judge-", "vae-report-", "vae-search-", "vae-bench-")  # in TMPDIR
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from vae.upkeep.units import format_age
 
 AT_WORK_S = DAY_S
 SCRATCH = "ray"  # of a run: Ray's, from when it kept its own files in the store
-RUN_FOLDERS = ("checkpoints", "search", SCRATCH)
+RUN_FOLDERS = ("checkpoints", "pictures", "search", SCRATCH)
 
 
 @dataclass(frozen=True, kw_only=True)
