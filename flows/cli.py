@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.commands import inference, pictures, registry
+from flows.commands import runs as run_commands
 from flows.commands.options import StoreUri
 from flows.stages import NAMES, STAGES
 from vae.errors import FailedRunError, UserError
@@ -146,6 +147,7 @@ def gc(
         raise typer.Exit(1)
 
 
+app.add_typer(run_commands.app)
 app.add_typer(pictures.app)
 app.add_typer(inference.app)
 

@@ -4,8 +4,6 @@ import logging
 import tempfile
 from pathlib import Path
 
-import torch
-
 from flows.budget import find_search_budget_s, find_train_budget_s
 from flows.events import emit_promoted
 from flows.progress import (
@@ -26,7 +24,7 @@ from vae.errors import UserError, extract_message
 from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.experiments.settings import BEST, Experiment
 from vae.models import load_model
-from vae.models.networks import DTYPES, VAE
+from vae.models.networks import VAE
 from vae.publishing.publication import Publication, publish_run
 from vae.registry.manifest import Manifest
 from vae.registry.pointers import read_best
@@ -35,7 +33,7 @@ from vae.registry.pull import pull
 from vae.runs.run import Run
 from vae.runs.trials import choose_best, format_overrides
 from vae.training import checkpoints
-from vae.training.fit import initialize_model
+from vae.training.fit import restore_averaged
 from vae.training.start import check_start, load_start
 
 log = logging.getLogger("vae.pipeline")
@@ -198,7 +196,4 @@ def load_best_epoch(session: Session, history: checkpoints.History) -> VAE:
             f"the checkpoint of the best epoch of run '{run.run_id}', "
             f"{checkpoints.find_best_epoch(history)}, is missing or corrupt: begin a new run"
         )
-    shape = read_dataset(session).shape
-    model = initialize_model(experiment, torch.zeros((1, *shape), dtype=torch.uint8))
-    model.to(DTYPES[experiment.train.precision]).load_state_dict(content["averaged"])
-    return model.float().eval()
+    return restore_averaged(content, experiment, read_dataset(session).shape)

@@ -2,128 +2,38 @@
 
 import base64
 import dataclasses
+import hashlib
+import io
+import math
 import re
-from datetime import UTC, datetime
-from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
+from PIL import Image
 
-from vae.data.datasets import DatasetRef
-from vae.experiments.settings import Experiment, ModelConfig
+from tests.support.findings import REF, make_findings, make_run, make_trials
+from tests.support.images import draw_images
+from tests.support.parsed_page import ParsedPage
+from vae.data.formats import Split
+from vae.experiments.settings import ModelConfig
 from vae.models.networks import build_model
-from vae.publishing.pictures import (
-    draw_interpolation,
-    draw_latents,
-    draw_reconstructions,
-    draw_samples,
-)
-from vae.publishing.report import format_headlines, render, split_time
-from vae.runs.run import Run
-from vae.store.open import open_store
+from vae.publishing.epochs import KINDS, choose_epochs, draw_epoch
+from vae.publishing.report.page import render_page, split_time
+from vae.registry.lineage import Start
 
 HOSTILE = "<script src=//evil.example/x.js></script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}&"
-VOID = {"meta", "img", "br"}
-METRICS = {
-    "val/nll": 104.321,
-    "test/nelbo": 103.987,
-    "test/rate": 24.5,
-    "test/distortion": 79.487,
-    "test/nll": 98.765,
-    "test/nll_samples": 500.0,
-    "test/bits_per_dim": 0.18174,
-    "test/active_units": 17.0,
-}
-SEARCHED = {"model.latent_dim": 20, "train.learning_rate": 0.00123456}
-TRIALS: list[dict[str, Any]] = [
-    {"number": 1, "loss": 110.0, "epochs": 2, "stopped": True, "spans": [], "error": None},
-    {"number": 2, "loss": 104.5, "epochs": 4, "stopped": False, "spans": [], "error": None},
-    {"number": 3, "loss": None, "epochs": 0, "stopped": False, "spans": [], "error": "no memory"},
-]
-STAGES: dict[str, dict[str, Any]] = {
-    "data": {"time": {"seconds": 2.0, "compute_s": 0.0}},
-    "search": {
-        "overrides": SEARCHED,
-        "trials": [trial | {"overrides": SEARCHED} for trial in TRIALS],
-        "time": {"seconds": 30.5, "compute_s": 21.25},
-    },
-    "train": {
-        "history": [{"epoch": 1, "train/loss": 140.0, "val/nelbo": 104.321}],
-        "best_epoch": 1,
-        "time": {"seconds": 40.0, "compute_s": 33.0},
-    },
-    "evaluate": {"metrics": METRICS, "time": {"seconds": 5.0, "compute_s": 4.0}},
-}
-REF = DatasetRef(
-    key="datasets/mnist-1a2b3c4d",
-    name="mnist",
-    digest="ab" * 32,
-    shape=(1, 28, 28),
-    counts={"train": 50_000, "val": 10_000, "test": 10_000},
-    classes=10,
-    files={},
-)
-
-
-class Page(HTMLParser):
-    """A parsed page: its elements, and its text as a reader sees it; refuses unbalanced tags."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.open = "", list[str]()
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data} "
-
-
-def run_in(folder: Path) -> Run:
-    return Run(
-        run_id="mnist-test",
-        experiment=Experiment(name="mnist"),
-        created=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-        store=open_store(str(folder)),
-    )
+LIMIT_BYTES = 3_000_000
 
 
 @pytest.fixture(scope="module")
-def pictures() -> dict[str, bytes]:
-    model = build_model(ModelConfig(latent_dim=2, hidden=(16,)), (1, 28, 28))
-    images, labels = torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.arange(4)
-    return {
-        "samples": draw_samples(model, 4),
-        "reconstructions": draw_reconstructions(model, images),
-        "interpolation": draw_interpolation(model, images, labels),
-        "latent": draw_latents(model, images, labels),
-    }
-
-
-@pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, bytes]) -> str:
-    run = run_in(tmp_path_factory.mktemp("store"))
-    return render(run, Experiment(name="mnist"), REF, STAGES, pictures)
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return render_page(make_findings(tmp_path_factory.mktemp("store")))
 
 
 def test_says_what_was_trained_and_how_good_it_is(html: str) -> None:
-    """Name, version, run, metrics with units, dataset digest and settings are there to read."""
-    text = re.sub(r"\s+", " ", Page(html).text)
+    """Name, version, run, metrics with units, dataset, classes and settings are there to read."""
+    text = re.sub(r"\s+", " ", ParsedPage(html).text)
     for wanted in (
         "version 20260102T030405-mnist-test , run mnist-test",
         "103.99 nats per image",
@@ -132,50 +42,87 @@ def test_says_what_was_trained_and_how_good_it_is(html: str) -> None:
         "17 of 20 latents",
         "50,000 train, 10,000 val, 10,000 test",
         REF.digest,
+        "naught, one, two",
         "learning_rate 0.001",
         "torch " + metadata.version("torch"),
     ):
         assert wanted in text
 
 
-def test_pictures_are_embedded_to_the_byte(html: str, pictures: dict[str, bytes]) -> None:
-    """Every picture decodes to the PNG that was given, and says what it shows."""
-    shown = [attributes for tag, attributes in Page(html).elements if tag == "img"]
-    sources = [
-        str(attributes["src"]).removeprefix("data:image/png;base64,") for attributes in shown
+def test_every_picture_is_in_the_page_and_says_what_it_shows(html: str) -> None:
+    """Both kinds over the epochs and at the best, the walks, and what the map shows."""
+    shown = ParsedPage(html).find("img")
+    pictures = [
+        Image.open(io.BytesIO(base64.b64decode(str(one["src"]).partition(",")[2], validate=True)))
+        for one in shown
     ]
-    assert [base64.b64decode(source, validate=True) for source in sources] == [*pictures.values()]
-    assert all(attributes["alt"] for attributes in shown)
+    assert {picture.format for picture in pictures} == {"WEBP"}
+    frames = [one["data-name"] for one in shown if "data-name" in one]
+    assert frames == ["epoch 1", "epoch 3", "epoch 3, the best"] * 2
+    assert len([one for one in shown if one["alt"]]) == len(frames) + 2
+    walks = [one for one in shown if one["alt"] and "data-columns" in one]
+    assert [(one["data-columns"], one["data-rows"]) for one in walks] == [("11", "8"), ("13", "3")]
 
 
 def test_needs_nothing_but_itself(html: str) -> None:
-    """No script, no address, no reference that is not inside the page; the policy says so too."""
-    elements = Page(html).elements
-    assert "http://" not in html
+    """No address and no reference that is not inside the page."""
+    page = ParsedPage(html)
     assert "https://" not in html
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in elements}
+    assert html.count("http://") == html.count("http://www.w3.org/2000/svg") == 1  # a name in XML
+    assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in page.elements}
     references = [
         str(attributes[name])
-        for _, attributes in elements
+        for _, attributes in page.elements
         for name in ("src", "href", "xlink:href", "srcset", "action")
         if name in attributes
     ]
     assert references
-    assert all(reference.startswith(("data:", "#")) for reference in references)
-    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
-    assert "default-src 'none'" in html
+    assert all(reference.startswith(("data:image/", "#")) for reference in references)
+    assert "url(" not in html
 
 
-def test_ids_are_unique_in_the_page(html: str) -> None:
-    """The two plots in one page do not answer for each other."""
-    ids = [attributes["id"] for _, attributes in Page(html).elements if "id" in attributes]
+def test_only_its_own_script_and_style_may_run(html: str) -> None:
+    """The policy names their digests, and allows nothing else: no handler, no style in a tag."""
+    page = ParsedPage(html)
+    (policy,) = (str(one["content"]) for one in page.find("meta") if "http-equiv" in one)
+    digests = {
+        part: base64.b64encode(hashlib.sha256(page.inline[part].encode()).digest()).decode()
+        for part in ("style", "script")
+    }
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digests['style']}'; "
+        f"script-src 'sha256-{digests['script']}'"
+    )
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+
+
+def test_ids_are_unique_and_are_what_is_referred_to(html: str) -> None:
+    """Each link of the page's list of parts and each section's title is there once."""
+    elements = ParsedPage(html).elements
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(ids) == len(set(ids))
+    for _, attributes in elements:
+        assert str(attributes.get("href", "#time"))[1:] in ids
+        assert attributes.get("aria-labelledby", "time") in ids
+
+
+def test_charts_say_their_values_without_being_seen(html: str) -> None:
+    """Each can be focused and has a label, and each of its marks a text; tables have captions."""
+    page = ParsedPage(html)
+    charts = page.find("svg")
+    assert len(charts) >= 10
+    assert all(one["tabindex"] == "0" and one["aria-label"] for one in charts)
+    assert "epoch 2, val/loss: 70" in html
+    assert "image 1: naught" in html
+    assert html.count("<caption>") == html.count('scope="col" class="number">epoch</th>') + 3
 
 
 def test_trials_show_the_best_the_stopped_and_the_failed(html: str) -> None:
     """Each trial is a row that says how it ended; the best one is marked, and only it."""
+    table = html.partition('<table class="sortable">')[2].partition("</table>")[0]
     rows = re.findall(
-        r"<tr( class=\"best\")?>\s*<td class=\"number\">(\d)</td>(.*?)</tr>", html, re.S
+        r"<tr( class=\"best\")?>\s*<td class=\"number\">(\d)</td>(.*?)</tr>", table, re.S
     )
     marks = {number: bool(best) for best, number, _ in rows}
     assert marks == {"1": False, "2": True, "3": False}
@@ -183,85 +130,117 @@ def test_trials_show_the_best_the_stopped_and_the_failed(html: str) -> None:
         rows, ["stopped early", "finished, <strong>best", "no memory"], strict=True
     ):
         assert wanted in row
-        assert "learning_rate = 0.00123" in row
+        assert "0.00123" in row
 
 
-def test_run_without_search_says_so(tmp_path: Path, pictures: dict[str, bytes]) -> None:
-    """No trials: no table, no empty plot."""
-    unsearched = STAGES | {"search": STAGES["search"] | {"trials": []}}
-    html = render(run_in(tmp_path), Experiment(name="mnist"), REF, unsearched, pictures)
+def test_run_without_search_says_so(tmp_path: Path) -> None:
+    """No trials: no table and no chart of them."""
+    html = render_page(make_findings(tmp_path, trials=[]))
     assert "No search" in html
-    assert html.count("<svg") == 1
+    assert "sortable" not in html.partition("</style>")[2].partition("<script>")[0]
 
 
-def test_search_of_another_setting_has_a_table_and_no_plot(
-    tmp_path: Path, pictures: dict[str, bytes]
-) -> None:
-    """The plot is of latent size and learning rate; any other search is still listed."""
-    trials = [trial | {"overrides": {"train.batch_size": 64}} for trial in TRIALS]
-    other = STAGES | {"search": STAGES["search"] | {"trials": trials}}
-    html = render(run_in(tmp_path), Experiment(name="mnist"), REF, other, pictures)
-    assert html.count("<svg") == 1
-    assert html.count("train.batch_size = 64") == 3
+def test_a_run_that_has_not_ended_shows_what_there_is(tmp_path: Path) -> None:
+    """From the moment it began, and at every stage after."""
+    whole = make_findings(tmp_path)
+    stages = [*whole.stages]
+    for done in range(len(stages)):
+        seen = dataclasses.replace(
+            whole,
+            stages={stage: whole.stages[stage] for stage in stages[:done]},
+            ref=REF if done else None,
+            model=None,
+            examples=None,
+            history=whole.history[:2] if done > 1 else [],
+            epochs=whole.epochs if done > 1 else {kind: {} for kind in KINDS},
+            versions=[],
+        )
+        html = render_page(seen)
+        ParsedPage(html)
+        assert f"{', '.join(stages[done:])} still missing" in html
+        assert ("; 2 of 3 epochs are trained" in html) == (done == 2)
 
 
-def test_hostile_names_stay_text(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
     """Markup in any name, error or setting is shown as it is written and never becomes markup."""
-    run = dataclasses.replace(run_in(tmp_path), run_id=HOSTILE)
-    ref = dataclasses.replace(REF, name=HOSTILE, key=HOSTILE, digest=HOSTILE, counts={HOSTILE: 1})
-    overrides = {HOSTILE: HOSTILE} | SEARCHED
-    trials = [trial | {"overrides": overrides, "error": HOSTILE} for trial in TRIALS]
-    stages = STAGES | {"search": STAGES["search"] | {"trials": trials}}
-    plain = Page(render(run_in(tmp_path), Experiment(name="mnist"), REF, STAGES, pictures))
-    page = Page(render(run, Experiment(name="mnist"), ref, stages, pictures))
+    whole = make_findings(tmp_path)
+    run = make_run(tmp_path, HOSTILE)
+    names = (HOSTILE,) * 10
+    ref = dataclasses.replace(
+        REF, name=HOSTILE, key=HOSTILE, digest=HOSTILE, counts={HOSTILE: 1}, class_names=names
+    )
+    trials = make_trials(overrides={HOSTILE: HOSTILE}, error=HOSTILE)
+    hostile = dataclasses.replace(whole, run=run, ref=ref, trials=trials)
+    plain, page = ParsedPage(render_page(whole)), ParsedPage(render_page(hostile))
     assert {tag for tag, _ in page.elements} == {tag for tag, _ in plain.elements}
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    assert len([tag for tag, _ in page.elements if tag == "img"]) == len(pictures)
-    shown = {"run and version": 3, "dataset": 4, "overrides": 6, "errors": 3}
-    assert page.text.count(HOSTILE) == sum(shown.values())
+    assert len(page.find("img")) == len(plain.find("img"))
+    assert len(page.find("script")) == 1
+    shown = {"run and version": 3, "dataset": 4, "classes": 10, "a head": 1, "cells": 3}
+    assert page.text.count(HOSTILE) >= sum(shown.values())
 
 
-def test_same_run_same_page(html: str, tmp_path: Path, pictures: dict[str, bytes]) -> None:
+def test_same_run_same_page(html: str, tmp_path: Path) -> None:
     """Publishing again after a crash finds the same bytes."""
-    assert html == render(run_in(tmp_path), Experiment(name="mnist"), REF, STAGES, pictures)
+    assert html == render_page(make_findings(tmp_path))
 
 
-def test_headlines_need_every_metric() -> None:
-    """A metric that is missing is an error, not a gap in the page."""
-    with pytest.raises(KeyError, match="test/rate"):
-        format_headlines(
-            {name: METRICS[name] for name in METRICS if name != "test/rate"}, ModelConfig()
-        )
+@pytest.mark.parametrize("latent_dim", [1, 2, 3])
+def test_latents_of_any_number_have_a_map(tmp_path: Path, latent_dim: int) -> None:
+    """Of more than two dimensions by principal components and by neighbours, else as they are."""
+    html = render_page(make_findings(tmp_path, latent_dim))
+    assert html.count('data-text="image 1: naught"') == (2 if latent_dim > 2 else 1)
+
+
+def test_one_image_is_enough(tmp_path: Path) -> None:
+    """A split of one image has its report too."""
+    whole = make_findings(tmp_path)
+    assert whole.examples is not None
+    one = Split(whole.examples.images[:1], whole.examples.labels[:1])
+    ParsedPage(render_page(dataclasses.replace(whole, examples=one)))
+
+
+@pytest.mark.slow
+def test_noise_in_colour_of_many_latents_stays_within_3_mb(tmp_path: Path) -> None:
+    """The worst that there is: pictures that nothing compresses, as many as there can be."""
+    shape, latents = (3, 64, 64), 100
+    model = build_model(ModelConfig(latent_dim=latents, hidden=(64,)), shape)
+    for parameter in model.parameters():
+        parameter.data *= 8
+    images = draw_images(500, shape)
+    drawn = draw_epoch(model, images)
+    found = make_findings(
+        tmp_path,
+        model=model,
+        ref=dataclasses.replace(REF, shape=shape),
+        examples=Split(images.numpy(), (images[:, 0, 0, 0] % 10).long().numpy()),
+        epochs={
+            kind: dict.fromkeys(choose_epochs(500), sheet.picture) for kind, sheet in drawn.items()
+        },
+        history=[
+            {"epoch": epoch, **{f"val/metric_{i}": math.sin(epoch + i) for i in range(8)}}
+            | {"val/loss": 1.0 / epoch, "train/loss": 1.0 / epoch}
+            for epoch in range(1, 501)
+        ],
+    )
+    assert len(render_page(found).encode()) <= LIMIT_BYTES
 
 
 def test_time_is_split_without_a_rest(html: str) -> None:
     """Training and evaluating and everything else sum to the stage, and stages to the total."""
-    row = split_time("search", STAGES["search"]["time"])
+    row = split_time("search", {"seconds": 30.5, "compute_s": 21.25})
     assert row["compute"] + row["rest"] == row["total"]
     footer = re.findall(r"<tfoot>.*?</tfoot>", html, re.S)[0]
     assert re.findall(r"number\">([\d.]+)<", footer) == ["77.5", "58.2", "19.2"]
 
 
-def test_quality_is_shown_where_it_was_measured() -> None:
-    """With labels the probe and the distances follow; runs without them keep their page."""
-    quality = {
-        "test/probe_accuracy": 0.9312,
-        "test/frechet_samples": 31.416,
-        "test/frechet_reconstructions": 7.5,
-        "test/frechet_floor": 0.256,
-    }
-    plain, judged = (
-        format_headlines(metrics, ModelConfig()) for metrics in (METRICS, METRICS | quality)
-    )
-    assert judged[: len(plain)] == plain
-    assert [value for _, value, _ in judged[len(plain) :]] == ["31.42", "7.50", "0.26", "93.12%"]
-
-
-def test_bits_come_first_where_pixels_have_levels() -> None:
-    """Of 256 levels people compare bits per dimension; a density has none to show."""
-    levels = format_headlines(METRICS, ModelConfig(likelihood="logistic"))
-    assert levels[0][1:] == ("0.1817", "bits per dimension")
-    assert sorted(levels) == sorted(format_headlines(METRICS, ModelConfig()))
-    density = {name: value for name, value in METRICS.items() if name != "test/bits_per_dim"}
-    shown = format_headlines(density, ModelConfig(likelihood="gaussian"))
-    assert not [unit for _, _, unit in shown if "bits" in unit]
+def test_where_training_began_and_what_cut_it_short_is_said(tmp_path: Path) -> None:
+    """A version that another run would not make again is known by its page."""
+    whole = make_findings(tmp_path)
+    assert "Training began with" not in render_page(whole)
+    start = Start(name="mnist", version="20260101T000000-before", manifest_sha256="0" * 64)
+    run = dataclasses.replace(whole.run, start=start)
+    stages = {**whole.stages, "train": whole.stages["train"] | {"history": whole.history[:1]}}
+    text = ParsedPage(render_page(dataclasses.replace(whole, run=run, stages=stages))).text
+    assert "20260101T000000-before" in text.partition("Metrics")[0]
+    assert "cut by its time budget after 1 of 3 epochs" in text

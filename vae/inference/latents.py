@@ -53,7 +53,7 @@ def decode(model: VAE, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.ui
     z_ND = torch.from_numpy(np.ascontiguousarray(latents)).to(model.dtype)
     if not z_ND.isfinite().all():
         raise UserError(f"{path} holds a latent that is not finite")
-    pictures = [model.likelihood.mean(model.decode(part)) for part in torch.split(z_ND, 250)]
+    pictures = [model.expect(part) for part in torch.split(z_ND, 250)]
     return torch.cat(pictures).mul(255).round().clamp(0, 255).byte().numpy()
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
-from vae.publishing.report import CAPTIONS, embed_png
+from vae.publishing.embedding import CAPTIONS, embed
 from vae.registry.manifest import Manifest
 from vae.registry.names import locate_version
 from vae.registry.read import read_metrics, read_published, resolve
@@ -108,7 +108,7 @@ def read_pictures(store: Store, manifest: Manifest) -> Mapping[str, str]:
     """A version's pictures as they stand in a page, by name. Raises IntegrityError."""
     folder = locate_version(manifest.name, manifest.version)
     return {
-        name: embed_png(read_published(store, f"{folder}/{file}", manifest.files[file]))
+        name: embed(read_published(store, f"{folder}/{file}", manifest.files[file]))
         for name in CAPTIONS
         if (file := f"{name}.png") in manifest.files
     }

@@ -21,7 +21,8 @@ from vae.models.saved_model import save_model
 from vae.publishing import pictures
 from vae.publishing.card import CARD, write_card
 from vae.publishing.recipe import find_cut, hash_recipe
-from vae.publishing.report import render
+from vae.publishing.report.findings import gather_findings
+from vae.publishing.report.page import render_page
 from vae.registry.manifest import METRICS
 from vae.registry.promote import METRIC, JudgeAgain, Promotion, name_metric, promote, refuse
 from vae.registry.provenance import describe_origin
@@ -64,7 +65,7 @@ def publish_run(
     test = load(ref, run.store, "test")
     examples = Split(test.images[:EXAMPLES], test.labels[:EXAMPLES])
     pictures = draw_pictures(model, examples)
-    report = render(run, experiment, ref, stages, pictures)
+    report = render_page(gather_findings(run, model))
     with tempfile.TemporaryDirectory(prefix="vae-publish-") as name:
         folder = Path(name)
         save_model(model, folder)

@@ -5,7 +5,8 @@ sums are reduced over ranks.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -137,6 +138,15 @@ def initialize_model(experiment: Experiment, train_NCHW: Tensor) -> VAE:
     colours, height, width = train_NCHW.shape[1:]
     shape, moments = (colours, height, width), measure_moments(train_NCHW)
     return build_model(experiment.model, shape, moments, experiment.seed)
+
+
+def restore_averaged(
+    content: Mapping[str, Any], experiment: Experiment, shape: tuple[int, int, int]
+) -> VAE:
+    """The averaged model of a checkpoint's content, in float32 and on the CPU."""
+    model = initialize_model(experiment, torch.zeros((1, *shape), dtype=torch.uint8))
+    model.to(DTYPES[experiment.train.precision]).load_state_dict(content["averaged"])
+    return model.float().eval()
 
 
 def plan_batches(experiment: Experiment) -> BatchPlan:
