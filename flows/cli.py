@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import inference, pictures, registry
+from flows.commands import inference, pictures, registry, tracking
 from flows.commands import runs as run_commands
 from flows.commands.options import StoreUri
 from flows.stages import NAMES, STAGES
@@ -150,6 +150,7 @@ def gc(
 app.add_typer(run_commands.app)
 app.add_typer(pictures.app)
 app.add_typer(inference.app)
+app.add_typer(tracking.app)
 
 
 @app.command()

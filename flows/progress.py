@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.session import Session
+from flows.tracking import apply_trial, read_epoch_pictures
 from vae.cluster.events import Event
 from vae.evaluation.bounds import VALIDATION_SAMPLES
+from vae.experiments.settings import Experiment
 from vae.publishing.publication import Publication
 from vae.registry.promote import METRIC
 from vae.runs.trials import Trial, format_loss, format_overrides
 from vae.tracking.run import TrackedRun
+from vae.tracking.values import Histogram, Value
 
 log = logging.getLogger("vae.pipeline")
 LINE_S = 10.0  # between lines inside an epoch
+BEST_LOSS = "best/val_loss"  # in W&B's table of runs, whose columns trials are compared by
 CLOCKS = ("began", "ended")  # of an epoch: no metrics
 EVALUATION_LINE = (
     "test: negative ELBO {nelbo:.2f} nats (rate {rate:.2f}, distortion {distortion:.2f}), "
@@ -99,38 +103,35 @@ class TrialProgress:
         )
         log.info("%s", line)
         self.session.view.on_trial_epoch(number, overrides, row)
-        tracked = self.tracked[number] = self.session.track("search", f"trial-{number:02d}")
-        tracked.log({name: value for name, value in row.items() if name not in CLOCKS})
-        if row["epoch"] == 1:
-            tracked.set_summary(overrides)
+        if number not in self.tracked:
+            experiment = apply_trial(self.session.run.experiment, overrides)
+            self.tracked[number] = self.session.track("search", experiment, number)
+        self.tracked[number].log(select_metrics(row), step=int(row["step"]))
 
     def on_end(self, trial: Trial) -> None:
-        """The view alone shows how it ended: the line of its last epoch is there."""
+        """The view shows how it ended, and so does its row in W&B's table of runs."""
         self.session.view.on_trial_end(trial)
-
-    def show_table(self, trials: list[Trial]) -> None:
-        """All trials as one W&B table, on the run of the evaluation."""
-        settings = sorted({name for trial in trials for name in trial.overrides})
-        rows = [
-            [t.number, *(t.overrides.get(name) for name in settings), t.loss, t.epochs, t.stopped]
-            for t in trials
-        ]
-        columns = ["trial", *settings, "val/loss", "epochs", "stopped"]
-        self.session.track("evaluate").log_table("trials", columns, rows)
-        for tracked in self.tracked.values():
-            tracked.finish()
+        if tracked := self.tracked.get(trial.number):
+            tracked.set_summary({BEST_LOSS: trial.loss, "outcome": trial.outcome})
+            tracked.finish(exit_code=1 if trial.error else 0)
 
 
 class FitProgress:
-    """Tells of every event of the final training."""
+    """Tells of every event of the final training. `experiment`: what is trained."""
 
-    def __init__(self, session: Session) -> None:
-        self.session, self.epochs = session, session.run.experiment.train.epochs
+    def __init__(self, session: Session, experiment: Experiment) -> None:
+        self.session, self.experiment = session, experiment
+        self.epochs = experiment.train.epochs
         self.line_at: float | None = None  # when the last line was, or the first step is told of
+
+    @property
+    def tracked(self) -> TrackedRun:
+        """The W&B run of the training."""
+        return self.session.track("train", self.experiment)
 
     def __call__(self, event: Event) -> None:
         if "row" in event:
-            self.tell_epoch(event["row"], event["losses"])
+            self.tell_epoch(event["row"], event["losses"], event["latent_rates"])
         elif "resumed" in event:
             log.info("train    resumed after epoch %d of %d", event["resumed"], self.epochs)
         else:
@@ -145,8 +146,10 @@ class FitProgress:
             self.line_at = now
             log.info("train    epoch %(epoch)d  step %(step)d of %(steps)d", event)
 
-    def tell_epoch(self, row: dict[str, float], losses: list[float]) -> None:
-        """A line, and the metrics with the loss of each step."""
+    def tell_epoch(
+        self, row: dict[str, float], losses: list[float], latent_rates: list[float]
+    ) -> None:
+        """A line; and in W&B the loss of some steps, then the metrics, pictures and rates."""
         self.line_at = time.time()
         line = EPOCH_LINE.format(
             epoch=row["epoch"],
@@ -158,15 +161,27 @@ class FitProgress:
         )
         log.info("%s", line)
         self.session.view.on_fit_epoch(row)
-        tracked, first = self.session.track("train"), row["step"] - len(losses)
-        for offset in range(0, len(losses), max(1, len(losses) // 20)):
-            tracked.log({"step": first + offset, "step/loss": losses[offset]}, step_metric="step")
-        unplotted = (*CLOCKS, "step")
-        tracked.log({name: value for name, value in row.items() if name not in unplotted})
+        first, stride = int(row["step"]) - len(losses), max(1, len(losses) // 20)
+        for number, loss in list(enumerate(losses, first + 1))[::stride]:
+            values = {"step": number, "step/loss": loss}
+            self.tracked.log(values, step=number, step_metric="step", commit=False)
+        shown = read_epoch_pictures(self.session.run, int(row["epoch"]))
+        rates = {"val/latent_rates": Histogram(latent_rates)}
+        self.tracked.log(select_metrics(row) | rates | shown, step=int(row["step"]))
 
-    def tell_best(self, best_epoch: int, bound: float) -> None:
+    def tell_best(self, best_epoch: int, bound: float, loss: float) -> None:
         """A line, and the bound by which runs on this dataset are compared."""
         line = BEST_LINE.format(epoch=best_epoch, bound=bound, samples=VALIDATION_SAMPLES)
         log.info("train    %s", line)
         self.session.view.on_figures("train", line)
-        self.session.track("train").set_summary({METRIC: bound})
+        self.tracked.set_summary({METRIC: bound, BEST_LOSS: loss, "best_epoch": best_epoch})
+        self.tracked.finish()
+
+    def tell_divergence(self, error: Exception) -> None:
+        """An alert, to those who asked W&B for them."""
+        self.tracked.alert(f"{self.session.run.run_id} diverged", str(error), error=True)
+
+
+def select_metrics(row: dict[str, float]) -> dict[str, Value]:
+    """What of an epoch's row is a curve over epochs."""
+    return {name: value for name, value in row.items() if name not in (*CLOCKS, "step")}

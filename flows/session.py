@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.progress_bars import ProgressBars
+from flows.tracked_runs import open_tracker
+from flows.tracking import describe_config, describe_label
 from flows.view import View
 from vae.cluster.session import Resources, Workers, join_cluster, leave_cluster
+from vae.data.datasets import DatasetRef
+from vae.experiments.settings import Experiment
+from vae.runs.attempts import begin_attempt
 from vae.runs.records import Result
 from vae.runs.run import Run
 from vae.runs.timing import Span, format_split, measure_covered_s
@@ -44,6 +49,7 @@ class Session:
     cluster: Future[Resources]
     tracker: Tracker
     began: float
+    attempt: int
     view: View = field(default_factory=View)
     times: dict[str, dict[str, float]] = field(default_factory=dict)
     tracked: dict[str, TrackedRun] = field(default_factory=dict)
@@ -75,13 +81,18 @@ class Session:
             raise RuntimeError(f"run '{self.run.run_id}' has no result of its stage {stage}")
         return result
 
-    def track(self, job_type: str, name: str = "") -> TrackedRun:
-        """The W&B run of that job in this session, opened when first asked for."""
-        key = f"{job_type} {name}".strip()
-        if key not in self.tracked:
-            config = self.run.experiment.to_dict() | {"run_id": self.run.run_id}
-            self.tracked[key] = self.tracker.start_run(job_type, name or job_type, config)
-        return self.tracked[key]
+    def track(self, job: str, experiment: Experiment, trial: int | None = None) -> TrackedRun:
+        """The W&B run of a job ("search", "train" or "evaluate") or of one trial of the search.
+
+        Opened when first asked for. `experiment`: with the settings that it runs with.
+        """
+        label = describe_label(self.run, job, trial)
+        if label.run_id not in self.tracked:
+            ref = DatasetRef.from_json(self.require_result("data")["dataset"])
+            facts = {"attempt": self.attempt} | ({"trial": trial} if trial else {})
+            config = describe_config(self.run, experiment, ref) | facts
+            self.tracked[label.run_id] = self.tracker.start_run(label, config)
+        return self.tracked[label.run_id]
 
     def format_times(self) -> str:
         """Where this session's seconds went, in one line."""
@@ -100,10 +111,10 @@ def open_session(run: Run, workers: Workers) -> Iterator[Session]:
     cluster = borrow_cluster(command.cluster) if command else join_cluster(workers)
     with (
         closing(ProgressBars(view, run)) as bars,
-        Tracker(run.run_id, directory) as tracker,
+        open_tracker(run, directory) as tracker,
         cluster as joining,
     ):
-        yield Session(run, joining, tracker, began, bars)
+        yield Session(run, joining, tracker, began, begin_attempt(run), bars)
 
 
 @contextmanager

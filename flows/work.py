@@ -9,12 +9,14 @@ from flows.events import emit_promoted
 from flows.progress import (
     FitProgress,
     TrialProgress,
+    format_promotion,
     tell_cut,
     tell_evaluation,
     tell_publication,
 )
 from flows.session import Session, Work
 from flows.stages import NAMES
+from flows.tracking import refer_to_dataset, refer_to_model
 from tuning.search import search
 from vae.cluster.evaluation import bound_validation, judge
 from vae.cluster.launch import check_model, run_fit
@@ -32,9 +34,11 @@ from vae.registry.promote import METRIC
 from vae.registry.pull import pull
 from vae.runs.run import Run
 from vae.runs.trials import choose_best, format_overrides
+from vae.tracking.values import Picture
 from vae.training import checkpoints
 from vae.training.fit import restore_averaged
 from vae.training.start import check_start, load_start
+from vae.training.step import DivergedError
 
 log = logging.getLogger("vae.pipeline")
 
@@ -68,7 +72,6 @@ def search_settings(session: Session) -> Work:
     budget_s = find_search_budget_s(session)
     trials = search(session.run, ref, session.resources, progress, budget_s)
     tell_cut("search", "trials", len(trials), session.run.experiment.search.trials)
-    progress.show_table(trials)
     best = choose_best(trials)
     log.info("search   trial %d wins with %s", best.number, format_overrides(best.overrides))
     spans = [span for trial in trials for span in trial.spans if span[0] >= session.began]
@@ -78,16 +81,20 @@ def search_settings(session: Session) -> Work:
 
 def train_winner(session: Session) -> Work:
     """Fit the winner with DDP, resumed from the store's checkpoints; bound the validation split."""
-    progress, resources = FitProgress(session), session.resources
     experiment, ref = read_winner(session), read_dataset(session)
+    progress, resources = FitProgress(session, experiment), session.resources
     budget_s = find_train_budget_s(session)
-    history = run_fit(session.run, experiment, ref, resources, progress, budget_s)
+    try:
+        history = run_fit(session.run, experiment, ref, resources, progress, budget_s)
+    except DivergedError as error:
+        progress.tell_divergence(error)
+        raise
     tell_cut("train", "epochs", len(history), experiment.train.epochs)
     spans = [(row["began"], row["ended"]) for row in history if row["began"] >= session.began]
     model, store = load_best_epoch(session, history), session.run.store
     bound, bound_spans = bound_validation(model, experiment, ref, store, resources)
     best_epoch = checkpoints.find_best_epoch(history)
-    progress.tell_best(best_epoch, bound)
+    progress.tell_best(best_epoch, bound, history[best_epoch - 1]["val/loss"])
     result = {"history": history, "best_epoch": best_epoch, METRIC: bound}
     result |= {"workers": resources.num_workers}
     return result, spans + bound_spans
@@ -99,7 +106,7 @@ def evaluate_best_epoch(session: Session) -> Work:
     metrics, spans = judge(model, read_winner(session), ref, run.store, session.resources)
     test_metrics = {f"test/{name}": value for name, value in metrics.items()}
     named = {METRIC: session.require_result("train")[METRIC]} | test_metrics
-    session.track("evaluate").set_summary(named)
+    session.track("evaluate", read_winner(session)).set_summary(named)
     tell_evaluation(session, metrics)
     return {"metrics": named}, spans
 
@@ -124,16 +131,7 @@ def publish_model(session: Session) -> Work:
         previous = None
     if promotion.best:
         tell_promotion(session, published, previous)
-    tracked = session.track("evaluate")
-    tracked.log_images("pictures", published.pictures)
-    tracked.log_reference(
-        run.experiment.name,
-        "model",
-        published.uri,
-        files=published.files,
-        aliases=["best"] if promotion.best else [],
-        metadata=earlier["evaluate"]["metrics"],
-    )
+    track_publication(session, published, ref, earlier["evaluate"]["metrics"])
     result = {"version": published.version, "uri": published.uri, **promotion._asdict()}
     return result | {"previous_version": previous, "notes": list(published.notes)}, []
 
@@ -154,6 +152,20 @@ def tell_promotion(session: Session, published: Publication, previous: str | Non
         emit_promoted(run.experiment.name, payload)
     except Exception as error:  # whatever a socket raises
         log.warning("publish  Prefect was not told of the promotion: %s", extract_message(error))
+
+
+def track_publication(
+    session: Session, published: Publication, ref: DatasetRef, metrics: dict[str, float]
+) -> None:
+    """Show the version in W&B: its pictures, and the model as made from the dataset."""
+    tracked, name = session.track("evaluate", read_winner(session)), session.run.experiment.name
+    tracked.show({f"pictures/{key}": Picture(png, key) for key, png in published.pictures.items()})
+    tracked.set_summary(metrics | {"version": published.version})
+    tracked.use_reference(refer_to_dataset(ref, session.run.store.uri))
+    tracked.log_reference(refer_to_model(name, published, metrics))
+    if published.promotion.best:
+        told = format_promotion(published.promotion._asdict())
+        tracked.alert(f"{name} has a new best", f"{name}@{published.version}: {told}")
 
 
 def judge_again(session: Session, manifest: Manifest) -> float | None:

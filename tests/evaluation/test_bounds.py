@@ -50,7 +50,7 @@ def test_metrics_of_a_known_model() -> None:
 
 def sums_of(mu_ND: Tensor) -> Sums:
     n = len(mu_ND)
-    return Sums(n, 3.0 * n, 2.0 * n, -4.5 * n, mu_ND.sum(0), mu_ND.square().sum(0))
+    return Sums(n, 3.0 * n, 2.0 * n, -4.5 * n, mu_ND.sum(0), mu_ND.square().sum(0), mu_ND.sum(0))
 
 
 def test_sums_add_and_travel() -> None:

@@ -35,7 +35,7 @@ def test_the_averaged_weights_are_judged(tmp_path: Path) -> None:
     run.record("data", {"dataset": ref.to_json()})
     run.record("search", {"overrides": {}, "trials": []})
     run.record("train", {"history": [row]})
-    session = Session(run, Future(), Tracker("r", tmp_path), time.time())
+    session = Session(run, Future(), Tracker("r", tmp_path), time.time(), 1)
     judged, training = load_trained_model(session).state_dict(), fit.state.model.state_dict()
     torch.testing.assert_close(judged, fit.state.averaged.state_dict(), rtol=0, atol=0)
     assert not any(torch.equal(judged[name], weight) for name, weight in training.items())
@@ -48,7 +48,7 @@ def test_the_best_checkpoint_is_gone(rotten: bool, tmp_path: Path) -> None:
     run.record("search", {"overrides": {}, "trials": []})
     run.record("train", {"history": [{"epoch": 1, "val/loss": 2.0}, {"epoch": 2, "val/loss": 3.0}]})
     run.store.put(f"{run.prefix}/checkpoints/epoch-{1 if rotten else 2:05d}-{'0' * 64}.pt", b"torn")
-    session = Session(run, Future(), Tracker("r", tmp_path), time.time())
+    session = Session(run, Future(), Tracker("r", tmp_path), time.time(), 1)
     with pytest.raises(UserError) as raised:
         load_trained_model(session)
     assert str(raised.value) == (

@@ -21,6 +21,7 @@ from tests.support.wandb_runs import (
 )
 from vae.tracking.background import Background
 from vae.tracking.tracker import Tracker
+from vae.tracking.values import Label, Picture
 
 pytestmark = pytest.mark.slow
 CLOSED_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens
@@ -40,9 +41,9 @@ def test_an_unreachable_server_means_offline(
     monkeypatch.setenv("WANDB_BASE_URL", CLOSED_SERVER)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
     with Tracker("run", tmp_path) as tracker:
-        run = tracker.start_run("train", "final", {})
+        run = tracker.start_run(Label("final", "train", "final"), {})
         for epoch in range(200):
-            run.log({"epoch": epoch})
+            run.log({"epoch": epoch}, step=epoch)
         assert tracker.paths == []  # W&B is still asking the server: the callers are ahead of it
     (path,) = tracker.paths
     assert history(inspect(path), "epoch") == list(range(200))
@@ -57,7 +58,7 @@ def test_online_without_a_key_is_offline_and_says_so(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:10")
     with Tracker("run", tmp_path) as tracker:
-        tracker.start_run("train", "final", {})
+        tracker.start_run(Label("final", "train", "final"), {})
     assert len(tracker.paths) == 1
     assert warnings_in(caplog) == ["W&B is offline: WANDB_MODE is online, but no key is configured"]
 
@@ -68,8 +69,8 @@ def test_a_directory_that_cannot_be_made_costs_the_curves_only(
     """Where nothing can be written, calls return, close returns, and the loss is said aloud."""
     (tmp_path / "file").touch()
     with Tracker("run", tmp_path / "file" / "below") as tracker:
-        run = tracker.start_run("train", "final", {})
-        run.log({"epoch": 0})
+        run = tracker.start_run(Label("final", "train", "final"), {})
+        run.log({"epoch": 0}, step=0)
     warnings = warnings_in(caplog)
     assert "NotADirectoryError" in warnings[0]
     assert warnings[-1] == "W&B did not receive 2 updates"
@@ -79,14 +80,14 @@ def test_a_directory_that_cannot_be_made_costs_the_curves_only(
 def test_a_bad_call_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """After a call that W&B refuses, the run goes on; failures of one kind are warned of once."""
     with Tracker("run", tmp_path) as tracker:
-        run = tracker.start_run("evaluate", "test", {})
+        run = tracker.start_run(Label("test", "evaluate", "test"), {})
         for _ in range(2):
-            run.log_images("samples", {"not a picture": b"\0"})
-        run.log({"epoch": 3})
+            run.show({"samples": Picture(b"\0", "not a picture")})
+        run.log({"epoch": 3}, step=3)
     (path,) = tracker.paths
     assert history(inspect(path), "epoch") == [3]
     refused, lost = warnings_in(caplog)
-    assert refused.startswith("W&B: images failed, training goes on: UnidentifiedImageError")
+    assert refused.startswith("W&B: show failed, training goes on: UnidentifiedImageError")
     assert lost == "W&B did not receive 2 updates"
 
 
@@ -115,6 +116,7 @@ SERVICE = textwrap.dedent(
     import logging, os, signal, sys, time
     from pathlib import Path
     from vae.tracking.tracker import Tracker
+    from vae.tracking.values import Label
 
     logging.basicConfig(level="WARNING", format="%(message)s")
     warned = []
@@ -131,8 +133,8 @@ SERVICE = textwrap.dedent(
             time.sleep(0.01)
 
     tracker = Tracker("run", Path(sys.argv[1]), close_seconds=float(sys.argv[2]))
-    run = tracker.start_run("train", "final", {})
-    run.log({"epoch": 0})
+    run = tracker.start_run(Label("final", "train", "final"), {})
+    run.log({"epoch": 0}, step=0)
     wait_until(lambda: tracker.paths)
     pid = service()
     """
@@ -163,9 +165,9 @@ def test_a_killed_service_stops_nothing_and_the_next_run_is_tracked(tmp_path: Pa
     """After kill -9 of W&B's service, calls return, a warning says so, and a new run works."""
     script = """
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: run.log({"epoch": 1}) or warned)
+    wait_until(lambda: run.log({"epoch": 1}, step=1) or warned)
     run.finish()
-    tracker.start_run("evaluate", "test", {}).log({"epoch": 5})
+    tracker.start_run(Label("test", "evaluate", "test"), {}).log({"epoch": 5}, step=5)
     tracker.close()
     print(tracker.paths[1])
     """
@@ -183,7 +185,7 @@ def test_a_stuck_service_delays_neither_close_nor_exit(tmp_path: Path) -> None:
     script = """
     os.kill(pid, signal.SIGSTOP)
     print(pid, flush=True)
-    run.log({"epoch": 1})
+    run.log({"epoch": 1}, step=1)
     tracker.close()
     """
     ended = run_script(script, tmp_path, close_seconds=1)

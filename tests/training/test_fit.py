@@ -24,7 +24,7 @@ from vae.training.step import DivergedError, train_step
 
 SHAPE = (1, 4, 4)
 CPU = torch.device("cpu")
-TIMES = ("images_per_s", "began", "ended")
+TIMES = ("images_per_s", "data_wait_s", "began", "ended")
 DENSE: dict[str, Any] = {"hidden": [8], "latent_dim": 3}
 CONV: dict[str, Any] = DENSE | {"kind": "ConvVAE", "channels": [2, 3]}
 LEVELS: dict[str, Any] = CONV | {"likelihood": "logistic", "scale": "channel"}

@@ -98,7 +98,10 @@ class Worker:
             if self.shard.rank == 0:
                 self.keep_pictures()
                 checkpoints.keep_epoch(self.store, self.prefix, state, history)
-                self.events.put({"row": row, "losses": losses.tolist()})
+                rates = self.fit.latent_rates
+                self.events.put(
+                    {"row": row, "losses": losses.tolist(), "latent_rates": rates.tolist()}
+                )
         return history
 
     def is_over(self, history: History) -> bool:

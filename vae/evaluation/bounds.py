@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vae.experiments.settings import EvaluationConfig
-from vae.models.densities import gaussian_kl
+from vae.models.densities import gaussian_kl, gaussian_kl_BD
 from vae.models.importance_bound import choose_block, importance_bound
 from vae.models.networks import VAE
 from vae.models.seeds import derive_seed
@@ -33,6 +33,7 @@ class Sums:
     log_px: float  # nats, importance-weighted; 0 where it was not asked for
     mu_D: Tensor
     mu_squared_D: Tensor
+    rate_D: Tensor  # the KL of each latent, nats
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(
@@ -42,24 +43,25 @@ class Sums:
             self.log_px + other.log_px,
             self.mu_D + other.mu_D,
             self.mu_squared_D + other.mu_squared_D,
+            self.rate_D + other.rate_D,
         )
 
     def to_tensor(self) -> Tensor:
-        """All sums in one float64 vector [4 + 2D], for one all-reduce."""
+        """All sums in one float64 vector [4 + 3D], for one all-reduce."""
         head = [self.count, self.distortion, self.rate, self.log_px]
-        return torch.cat([torch.tensor(head, dtype=torch.float64), self.mu_D, self.mu_squared_D])
+        sums = (self.mu_D, self.mu_squared_D, self.rate_D)
+        return torch.cat([torch.tensor(head, dtype=torch.float64), *sums])
 
     @staticmethod
     def from_tensor(flat: Tensor) -> "Sums":
         """Undo `to_tensor`."""
         count, distortion, rate, log_px = flat[:4].tolist()
-        mu_D, mu_squared_D = flat[4:].chunk(2)
-        return Sums(round(count), distortion, rate, log_px, mu_D, mu_squared_D)
+        return Sums(round(count), distortion, rate, log_px, *flat[4:].chunk(3))
 
     @staticmethod
     def zero(latent_dim: int) -> "Sums":
         """The sums of no images."""
-        return Sums.from_tensor(torch.zeros(4 + 2 * latent_dim, dtype=torch.float64))
+        return Sums.from_tensor(torch.zeros(4 + 3 * latent_dim, dtype=torch.float64))
 
     def average_elbo(self) -> dict[str, float]:
         """Means over images: negative ELBO with its rate and distortion (nats), active units."""
@@ -144,6 +146,7 @@ def sum_chunks(
             log_px(x_BCHW, mu_BD, logvar_BD, noise),
             mu_BD.double().sum(0).cpu(),
             mu_BD.double().square().sum(0).cpu(),
+            gaussian_kl_BD(mu_BD, logvar_BD).double().sum(0).cpu(),
         )
     return sums
 

@@ -59,7 +59,12 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
 def gaussian_kl(mu_BD: Tensor, logvar_BD: Tensor) -> Tensor:
     """KL(N(mu, sigma^2) || N(0, I)) in nats, [B], in closed form."""
-    return 0.5 * (mu_BD.square() + logvar_BD.exp() - 1 - logvar_BD).sum(-1)
+    return gaussian_kl_BD(mu_BD, logvar_BD).sum(-1)
+
+
+def gaussian_kl_BD(mu_BD: Tensor, logvar_BD: Tensor) -> Tensor:
+    """The same of each latent, [B, D]."""
+    return 0.5 * (mu_BD.square() + logvar_BD.exp() - 1 - logvar_BD)
 
 
 def promote_to_float32(x: Tensor) -> Tensor:

@@ -47,3 +47,8 @@ def run_git(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+def read_branch() -> str:
+    """The git branch that this package is on; "" where there is none."""
+    return run_git("branch", "--show-current") if (PACKAGE.parent / ".git").exists() else ""

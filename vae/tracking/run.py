@@ -1,97 +1,108 @@
 """One W&B run as the driver sees it."""
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from vae.tracking.session import Session
+from vae.tracking.values import Label, Reference, Value, build_artifact, to_logged
 
 if TYPE_CHECKING:
     import wandb
 
 # Of these, a run's summary keeps the lowest, not the last.
 MINIMISED = frozenset({"val/loss", "val/nelbo", "val/bits_per_dim"})
+REGISTRY = "VAE_WANDB_REGISTRY"  # the W&B registry that published models are linked to
+COMMIT_SECONDS = 30  # for W&B to have a model before it is linked
 
 
 class TrackedRun:
-    """One W&B run, opened by `Tracker.run`. Methods return at once; no fault of W&B is raised."""
+    """One W&B run, opened by `Tracker.start_run`. Methods return at once; no fault of W&B's is
+    raised.
+    """
 
-    def __init__(self, session: Session, job_type: str, name: str) -> None:
-        self.job_type = job_type
-        self.name = name
+    def __init__(self, session: Session, label: Label) -> None:
+        self.label = label
         self._session = session
         self._defined: set[str] = set()  # used on the background thread alone
         self._finished = False
 
-    def log(self, metrics: Mapping[str, float], *, step_metric: str = "epoch") -> None:
-        """Add a point to each curve of `metrics`, drawn over its `step_metric`.
+    def log(
+        self,
+        values: Mapping[str, Value],
+        *,
+        step: int,
+        step_metric: str = "epoch",
+        commit: bool = True,
+    ) -> None:
+        """Add a point at `step` to each curve of `values`, drawn over its `step_metric`.
 
-        Raises ValueError if `metrics` lacks `step_metric`.
+        Steps never go back: a point that the run has since an earlier attempt is left out. Without
+        `commit` the next point may have the same step. Raises ValueError if `values` lacks
+        `step_metric`.
         """
-        if step_metric not in metrics:
-            raise ValueError(f"metrics must hold {step_metric!r}, got {sorted(metrics)}")
-        values = {key: float(value) for key, value in metrics.items()}
+        if step_metric not in values:
+            raise ValueError(f"values must hold {step_metric!r}, got {sorted(values)}")
+        given = dict(values)
 
         def call(run: "wandb.Run") -> None:
-            for key in values.keys() - self._defined - {step_metric}:
+            if step < run.starting_step:
+                return
+            for key in given.keys() - self._defined - {step_metric}:
                 summary = "min" if key in MINIMISED else None
                 run.define_metric(key, step_metric=step_metric, summary=summary)
                 self._defined.add(key)
-            run.log(values)
+            logged = {key: to_logged(value) for key, value in given.items()}
+            run.log(logged, step=step, commit=commit)
 
         self._submit("log", call)
 
-    def log_images(self, key: str, pictures: Mapping[str, bytes]) -> None:
-        """Show PNG pictures, caption to bytes, side by side under `key`."""
-        pngs = dict(pictures)
-
-        def call(run: "wandb.Run") -> None:
-            import wandb
-            from PIL import Image
-
-            shown = [
-                wandb.Image(Image.open(io.BytesIO(png)), caption=caption)
-                for caption, png in pngs.items()
-            ]
-            run.log({key: shown})
-
-        self._submit("images", call)
-
-    def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Show a table under `key`; the cells of a column share one type."""
-        names: list[str | int] = list(columns)
-        cells = [list(row) for row in rows]
-
-        def call(run: "wandb.Run") -> None:
-            import wandb
-
-            run.log({key: wandb.Table(columns=names, data=cells)})
-
-        self._submit("table", call)
+    def show(self, values: Mapping[str, Value]) -> None:
+        """Show pictures or histograms that belong to the end of a run, each under its own key."""
+        given = dict(values)
+        self._submit(
+            "show", lambda run: run.log({key: to_logged(value) for key, value in given.items()})
+        )
 
     def set_summary(self, values: Mapping[str, object]) -> None:
         """Set final values, the columns by which W&B compares runs."""
         settled = dict(values)
         self._submit("summary", lambda run: run.summary.update(settled))
 
-    def log_reference(
-        self,
-        name: str,
-        kind: str,
-        uri: str,
-        *,
-        files: Mapping[str, str],
-        aliases: Sequence[str],
-        metadata: Mapping[str, object],
-    ) -> None:
-        """Point to `files` (name to sha256) below `uri` as an artifact; nothing is read or sent."""
-        digests, labels = dict(files), list(aliases)
-        facts = {**metadata, "uri": uri, "sha256": digests}
+    def use_reference(self, reference: Reference) -> None:
+        """Say that the run works on an artifact; nothing is read or sent of its files."""
 
         def call(run: "wandb.Run") -> None:
-            run.log_artifact(_build_reference(name, kind, uri, digests, facts), aliases=labels)
+            # run.use_artifact would wait until W&B has it, and raise where that is never.
+            run._log_artifact(
+                build_artifact(reference),
+                aliases=list(reference.aliases),
+                is_user_created=True,
+                use_after_commit=True,
+            )
+
+        self._submit("dataset", call)
+
+    def log_reference(self, reference: Reference) -> None:
+        """Say that the run made an artifact; nothing is read or sent of its files.
+
+        Online it is linked to the W&B registry that VAE_WANDB_REGISTRY names, if it is set.
+        """
+        registry = os.environ.get(REGISTRY)
+
+        def call(run: "wandb.Run") -> None:
+            aliases = list(reference.aliases)
+            logged = run.log_artifact(build_artifact(reference), aliases=aliases)
+            if registry and not run.offline:
+                logged.wait(timeout=COMMIT_SECONDS)
+                run.link_artifact(logged, f"wandb-registry-{registry}/{reference.name}", aliases)
 
         self._submit("artifact", call)
+
+    def alert(self, title: str, text: str, *, error: bool = False) -> None:
+        """Have W&B tell those who asked it to, by mail or chat."""
+        level = "ERROR" if error else "INFO"
+        self._submit("alert", lambda run: run.alert(title, text, level=level))
 
     def finish(self, exit_code: int = 0) -> None:
         """End the run, once; a non-zero code marks it failed."""
@@ -101,28 +112,14 @@ class TrackedRun:
 
     def _finish(self, run: "wandb.Run", exit_code: int) -> None:
         del self._session.opened[self]
-        run.finish(exit_code=exit_code)
+        try:
+            run.finish(exit_code=exit_code)
+        except BaseException:
+            self._session.note_unsent(run)
+            raise
 
     def _submit(
         self, what: str, call: Callable[["wandb.Run"], object], *, must: bool = False
     ) -> None:
         session = self._session
         session.background.submit(lambda: session.perform(self, what, call), must=must)
-
-
-def _build_reference(
-    name: str, kind: str, uri: str, files: Mapping[str, str], metadata: dict[str, object]
-) -> "wandb.Artifact":
-    """Build what `add_reference(checksum=False)` would, were boto3 installed and files local."""
-    import wandb
-    from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
-    from wandb.sdk.lib.paths import LogicalPath
-
-    artifact = wandb.Artifact(name, kind, metadata=metadata)
-    for file, sha256 in files.items():
-        place = f"{uri.rstrip('/')}/{file}"
-        entry = ArtifactManifestEntry(
-            path=LogicalPath(file), ref=place, digest=place, extra={"sha256": sha256}
-        )
-        artifact.manifest.add_entry(entry)
-    return artifact

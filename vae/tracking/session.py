@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vae.tracking.background import Background
+from vae.tracking.values import Label
 
 if TYPE_CHECKING:
     import wandb
@@ -37,7 +38,8 @@ class Session:
         self.background = Background("W&B", logger)
         self.directory = directory
         self.opened: dict[object, wandb.Run] = {}
-        self.paths: list[Path] = []
+        self.paths: list[Path] = []  # of offline runs
+        self.unsent: list[Path] = []  # those, and of online runs that W&B has not all of
         self.urls: list[str] = []
         self._group = group
         self._project = project
@@ -45,12 +47,12 @@ class Session:
         self._finish_seconds = finish_seconds
         self._begun = False
 
-    def open(self, key: object, job_type: str, name: str, config: dict[str, object]) -> None:
+    def open(self, key: object, label: Label, config: dict[str, object]) -> None:
         """Open a run, offline if it cannot be online; leave it unopened if neither works."""
 
         def attempt(what: str) -> bool:
             call = self.background.attempt
-            return call(what, lambda: self._open(key, job_type, name, config)) is None
+            return call(what, lambda: self._open(key, label, config)) is None
 
         if attempt("init"):
             return
@@ -59,7 +61,7 @@ class Session:
         if not self.opened:
             self.end()  # nobody needs the service, which may be what failed
         if not attempt("init again"):
-            logger.warning("W&B does not track %s %s", job_type, name)
+            logger.warning("W&B does not track %s", label.name)
 
     def perform(self, key: object, what: str, call: Callable[["wandb.Run"], object]) -> None:
         """Make one call to the run opened as `key`; count it as lost if there is none."""
@@ -69,6 +71,8 @@ class Session:
         elif error := self.background.attempt(what, lambda: call(run)):
             self.background.count_lost()
             if isinstance(error, ConnectionError):  # the service, which all runs share, is dead
+                for open_run in self.opened.values():
+                    self.note_unsent(open_run)
                 self.opened.clear()
                 self.end()  # so that the next run starts another one
 
@@ -88,7 +92,7 @@ class Session:
         attempt = self.background.attempt
         threading.Thread(target=attempt, args=("teardown", _teardown), daemon=True).start()
 
-    def _open(self, key: object, job_type: str, name: str, config: dict[str, object]) -> None:
+    def _open(self, key: object, label: Label, config: dict[str, object]) -> None:
         import wandb
 
         if not self._begun:
@@ -97,13 +101,17 @@ class Session:
         run = wandb.init(
             project=self._project,
             group=self._group,
-            job_type=job_type,
-            name=name,
+            id=label.run_id,  # given, or WANDB_RUN_ID would make one run of all
+            resume="allow",
+            job_type=label.job_type,
+            name=label.name,
+            tags=label.tags,
+            notes=label.notes,
             config=config,
             dir=str(self.directory),
             mode=self._mode,
             reinit="create_new",
-            settings=self._make_settings(job_type),
+            settings=self._make_settings(label.job_type),
         )
         self.opened[key] = run
         if self._mode != "disabled":
@@ -115,8 +123,16 @@ class Session:
             logger.warning("W&B cannot write in %s, so it writes in %s", self.directory, path)
         if run.offline:
             self.paths.append(path)
+            self.unsent.append(path)
         elif run.url:
             self.urls.append(run.url)
+
+    def note_unsent(self, run: "wandb.Run") -> None:
+        """Remember a run that W&B has not received to its end."""
+        path = Path(run.settings.sync_dir)
+        if path not in self.unsent:
+            self.unsent.append(path)
+            logger.warning("W&B lacks a part of %s, which is in %s", run.name, path)
 
     def _check_disk(self) -> None:
         # wandb's service meets a full disk without a word.

@@ -16,6 +16,7 @@ from typing import Self, cast
 from vae.errors import UserError, suggest
 from vae.tracking.run import TrackedRun
 from vae.tracking.session import Mode, Session
+from vae.tracking.values import Label
 
 BROKEN_CLOSE_SECONDS = 10.0
 logger = logging.getLogger("vae.tracking")
@@ -59,13 +60,18 @@ class Tracker:
         """Where the online runs are; after close."""
         return list(self._session.urls)
 
-    def start_run(self, job_type: str, name: str, config: Mapping[str, object]) -> TrackedRun:
-        """Open one W&B run ("search", "train" or "evaluate"); any number may be open at once."""
-        run = TrackedRun(self._session, job_type, name)
+    @property
+    def unsent(self) -> list[Path]:
+        """The folders of all runs that W&B does not have to their end, for `push`; after close."""
+        return list(self._session.unsent)
+
+    def start_run(self, label: Label, config: Mapping[str, object]) -> TrackedRun:
+        """Open one W&B run, or continue the one of that id; any number may be open at once."""
+        run = TrackedRun(self._session, label)
         settled = copy.deepcopy(dict(config))
         self._runs.append(run)
         session = self._session
-        session.background.submit(lambda: session.open(run, job_type, name, settled), must=True)
+        session.background.submit(lambda: session.open(run, label, settled), must=True)
         return run
 
     def close(self, exit_code: int = 0) -> None:
@@ -80,6 +86,8 @@ class Tracker:
         limit = self._close_seconds
         if not background.close(min(limit, BROKEN_CLOSE_SECONDS) if background.failed else limit):
             logger.warning("W&B is stuck and left behind; see %s", self._session.directory)
+            for run in list(self._session.opened.values()):
+                self._session.note_unsent(run)
             self._session.leave_behind()
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ sums are reduced over ranks.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -24,12 +24,29 @@ from vae.evaluation.bounds import (
 from vae.experiments.settings import EvaluationConfig, Experiment
 from vae.models.levels import measure_moments
 from vae.models.networks import DTYPES, VAE, build_model
-from vae.training.batches import BatchPlan, Shard
+from vae.training.batches import Batch, BatchPlan, Shard
 from vae.training.cuda_graph import choose_step
 from vae.training.step import Forward, StepContext, create_state, train_epoch
 
 Row = dict[str, float]  # the metrics of one epoch
 VERSION = 1  # of training: raise it with anything that changes the weights of an experiment
+
+
+class Waited:
+    """Batches as they come, and how many seconds this process has waited for them."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self.batches, self.seconds = iter(batches), 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        began = time.perf_counter()
+        try:
+            return next(self.batches)
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 class Fit:
@@ -56,6 +73,7 @@ class Fit:
         self.plan = plan_batches(experiment)
         steps = self.plan.count_steps(len(train))
         self.context = StepContext(experiment.train, experiment.objective, steps, shard)
+        self.latent_rates = torch.zeros(0)  # KL of each latent, nats per image, when last validated
 
     def begin_from(self, start: VAE) -> None:
         """Take a trained model's weights for the first ones; optimiser and step stay new.
@@ -71,7 +89,7 @@ class Fit:
         `forward` is the model, or DDP around it. Raises DivergedError on every rank.
         """
         began, epoch = time.time(), self.state.epoch
-        batches = self.plan.draw_epoch(self.train, epoch, self.context.shard)
+        batches = Waited(self.plan.draw_epoch(self.train, epoch, self.context.shard))
         losses = train_epoch(self.state, forward, batches, self.context, self.step, on_step)
         losses = self.reduce(losses)
         trained = time.time()
@@ -80,8 +98,11 @@ class Fit:
             "epoch": epoch + 1,
             "step": self.state.step,
             "train/loss": float(losses.mean()),
+            "train/gradient_norm": float(self.state.norm_sum) / len(losses),
+            "train/learning_rate": self.context.learning_rate_at(self.state.step - 1),
             **{f"val/{name}": value for name, value in validation.items()},
             "images_per_s": len(self.train) / (trained - began),
+            "data_wait_s": batches.seconds,
             "began": began,
             "ended": time.time(),
         }
@@ -105,6 +126,7 @@ class Fit:
         else:
             sums = sum_elbo(model, self.val, mine, experiment.seed)
         whole = Sums.from_tensor(self.reduce(sums.to_tensor()))
+        self.latent_rates = whole.rate_D / whole.count
         metrics = whole.average_elbo()
         metrics["loss"] = whole.nll if weighs_samples else metrics["nelbo"]
         if experiment.model.has_levels:

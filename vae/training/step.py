@@ -53,6 +53,7 @@ class TrainState:
     model: VAE
     averaged: VAE  # what is validated and published: the model itself where nothing is averaged
     optimizer: torch.optim.Adam
+    norm_sum: Tensor  # of the gradients of this epoch, before clipping; a scalar on the device
     epoch: int = 0  # epochs finished
     step: int = 0  # updates made
 
@@ -69,7 +70,7 @@ def create_state(model: VAE, config: TrainConfig, device: torch.device) -> Train
     rate = torch.tensor(config.learning_rate, device=device) if on_gpu else config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), rate, fused=True, capturable=on_gpu)
     averaged = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else model
-    return TrainState(model, averaged, optimizer)
+    return TrainState(model, averaged, optimizer, torch.zeros((), device=device))
 
 
 def train_epoch(
@@ -89,6 +90,7 @@ def train_epoch(
     a gradient was not finite.
     """
     losses, step = list[Tensor](), step or train_step
+    state.norm_sum.zero_()
     for batch in batches:
         losses.append(step(state, forward, batch, context))
         average(state, context.train)
@@ -153,6 +155,7 @@ def set_learning_rate(state: TrainState, context: StepContext) -> None:
 
 def update(state: TrainState, config: TrainConfig, norm: Tensor) -> None:
     """Clip the gradients, which have this norm, let Adam use them, and drop them."""
+    state.norm_sum.add_(norm)  # here, so that a CUDA graph does it too
     if config.grad_clip:
         clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
     state.optimizer.step()

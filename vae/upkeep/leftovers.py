@@ -11,10 +11,11 @@ from pathlib import Path
 
 from vae.errors import describe_error
 from vae.scratch import find_abandoned, locate_base
+from vae.tracking.sync import is_sent
 from vae.upkeep.plan import AT_WORK_S, Policy
 from vae.upkeep.units import format_age
 
-OFFLINE_RUN = re.compile(r"offline-run-[0-9]{8}_[0-9]{6}-\w+")  # as W&B names their folders
+OFFLINE_RUN = re.compile(r"offline-run-[0-9]{8}_[0-9]{6}-[\w.-]+")  # as W&B names their folders
 OURS = ("vae-publish-", "vae-judge-", "vae-report-", "vae-search-", "vae-bench-")  # in TMPDIR
 
 
@@ -42,10 +43,8 @@ def find_synced(directory: Path, policy: Policy) -> Iterator[Leftover]:
     for path in list_folders(directory):
         size_bytes, wrote_s = measure(path)
         age_s = policy.now_s - wrote_s
-        files = list(path.glob("*.wandb"))
-        synced = bool(files) and all(file.with_suffix(".wandb.synced").is_file() for file in files)
         old = age_s >= max(policy.older_than_s, AT_WORK_S)
-        if OFFLINE_RUN.fullmatch(path.name) and synced and old:
+        if OFFLINE_RUN.fullmatch(path.name) and old and is_sent(path):
             why = f"synced, nothing written for {format_age(age_s)}"
             yield Leftover(path=path, why=why, size_bytes=size_bytes)
 

@@ -17,7 +17,8 @@ from vae.upkeep.units import format_age
 
 AT_WORK_S = DAY_S
 SCRATCH = "ray"  # of a run: Ray's, from when it kept its own files in the store
-RUN_FOLDERS = ("checkpoints", "pictures", "search", SCRATCH)
+RUN_FOLDERS = ("checkpoints", "pictures", "search", SCRATCH)  # of no use once it is published
+KEPT_FOLDERS = ("attempts", "wandb")  # which go with the whole run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,4 +199,4 @@ def describe_strange(stored: Stored, strange: list[str]) -> str:
 def is_of_run(name: str) -> bool:
     """Whether a run has such a file."""
     folder, separator, _ = name.partition("/")
-    return folder in RUN_FOLDERS if separator else name.endswith(".json")
+    return folder in (*RUN_FOLDERS, *KEPT_FOLDERS) if separator else name.endswith(".json")

@@ -1,0 +1,81 @@
+"""What W&B is told of a run: what it is called, what it ran with, what it used and made."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from vae.data.datasets import DatasetRef
+from vae.experiments.loading import apply_overrides, parse_experiment
+from vae.experiments.settings import Experiment
+from vae.publishing.publication import Publication
+from vae.registry.provenance import read_branch, read_revision
+from vae.runs.run import Run
+from vae.tracking.values import Label, Picture, Reference, Value
+
+TAG_LENGTH = 64  # W&B refuses a run with a longer one, such as a branch may be
+NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")  # of a W&B artifact
+PICTURE = re.compile(r"epoch-(?P<epoch>[0-9]+)-(?P<kind>[a-z]+)\.png")
+
+
+def describe_label(run: Run, job: str, trial: int | None = None) -> Label:
+    """What a W&B run of this run is called; its id is the same in every attempt.
+
+    Ids are of one W&B project, run ids of one store: the version begins with the time as well.
+    """
+    part = job if trial is None else f"trial-{trial:02d}"
+    tags = (run.experiment.name, job, read_branch())
+    return Label(
+        run_id=f"{run.version}-{part}",
+        job_type=job,
+        name=f"{run.run_id} {part}",
+        tags=tuple(tag[:TAG_LENGTH] for tag in tags if tag),
+        notes=f"vae run --run-id {run.run_id} --store {shlex.quote(run.store.uri)}",
+    )
+
+
+def describe_config(run: Run, experiment: Experiment, ref: DatasetRef) -> dict[str, Any]:
+    """Every setting a W&B run ran with, as the experiment nests them, and where it belongs."""
+    return experiment.to_dict() | {
+        "run_id": run.run_id,
+        "version": run.version,
+        "revision": read_revision(),
+        "dataset": ref.key,
+        "dataset_digest": ref.digest,
+    }
+
+
+def apply_trial(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
+    """The experiment that a trial of its search trains, the search's epochs included."""
+    tuned = dict(overrides) | {"train.epochs": experiment.search.epochs}
+    return parse_experiment(apply_overrides(experiment.to_dict(), tuned))
+
+
+def refer_to_dataset(ref: DatasetRef, store_uri: str) -> Reference:
+    """The dataset as an artifact, in the store."""
+    facts = {"digest": ref.digest, "shape": list(ref.shape), "counts": ref.counts}
+    uri = f"{store_uri}/{ref.key}"
+    return Reference(to_name(ref.name), "dataset", uri, ref.files, facts)
+
+
+def refer_to_model(name: str, published: Publication, metrics: Mapping[str, float]) -> Reference:
+    """The version as an artifact, in the store; W&B moves `best` to it with its alias."""
+    aliases = ["best"] if published.promotion.best else []
+    facts = {**metrics, "version": published.version}
+    return Reference(to_name(name), "model", published.uri, published.files, facts, aliases)
+
+
+def to_name(text: str) -> str:
+    """A name that W&B takes for an artifact."""
+    return NOT_OF_A_NAME.sub("-", text)
+
+
+def read_epoch_pictures(run: Run, epoch: int) -> dict[str, Value]:
+    """The pictures that the training left after an epoch, if any, each under its own key."""
+    found: dict[str, Value] = {}
+    for key in run.store.list(f"{run.prefix}/pictures"):
+        name = PICTURE.fullmatch(key.rpartition("/")[2])
+        if name and int(name["epoch"]) == epoch:
+            picture = Picture(run.store.read(key), f"epoch {epoch}")
+            found[f"pictures/{name['kind']}"] = picture
+    return found
