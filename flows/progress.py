@@ -175,7 +175,6 @@ class FitProgress:
         log.info("train    %s", line)
         self.session.view.on_figures("train", line)
         self.tracked.set_summary({METRIC: bound, BEST_LOSS: loss, "best_epoch": best_epoch})
-        self.tracked.finish()
 
     def tell_divergence(self, error: Exception) -> None:
         """An alert, to those who asked W&B for them."""

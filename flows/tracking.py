@@ -1,11 +1,13 @@
 """What W&B is told of a run: what it is called, what it ran with, what it used and made."""
 
+import logging
 import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from vae.data.datasets import DatasetRef
+from vae.errors import UserError, extract_message
 from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.experiments.settings import Experiment
 from vae.publishing.publication import Publication
@@ -13,6 +15,7 @@ from vae.registry.provenance import read_branch, read_revision
 from vae.runs.run import Run
 from vae.tracking.values import Label, Picture, Reference, Value
 
+log = logging.getLogger("vae.pipeline")
 TAG_LENGTH = 64  # W&B refuses a run with a longer one, such as a branch may be
 NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")  # of a W&B artifact
 PICTURE = re.compile(r"epoch-(?P<epoch>[0-9]+)-(?P<kind>[a-z]+)\.png")
@@ -71,11 +74,26 @@ def to_name(text: str) -> str:
 
 
 def read_epoch_pictures(run: Run, epoch: int) -> dict[str, Value]:
-    """The pictures that the training left after an epoch, if any, each under its own key."""
-    found: dict[str, Value] = {}
-    for key in run.store.list(f"{run.prefix}/pictures"):
-        name = PICTURE.fullmatch(key.rpartition("/")[2])
-        if name and int(name["epoch"]) == epoch:
-            picture = Picture(run.store.read(key), f"epoch {epoch}")
-            found[f"pictures/{name['kind']}"] = picture
-    return found
+    """The pictures that the training left after an epoch, if any, each under its own key.
+
+    Those that can't be read are a warning.
+    """
+    try:
+        with run.store.explain_errors():
+            keys = run.store.list(f"{run.prefix}/pictures")
+            kinds = {key: find_kind(key, epoch) for key in keys}
+            return {
+                f"pictures/{kind}": Picture(run.store.read(key), f"epoch {epoch}")
+                for key, kind in kinds.items()
+                if kind
+            }
+    except (UserError, OSError) as error:
+        told = "the pictures of epoch %d are not shown in W&B: %s"
+        log.warning(told, epoch, extract_message(error))
+        return {}
+
+
+def find_kind(key: str, epoch: int) -> str:
+    """What a picture in the store shows, if it is of that epoch; else nothing."""
+    found = PICTURE.fullmatch(key.rpartition("/")[2])
+    return found["kind"] if found and int(found["epoch"]) == epoch else ""

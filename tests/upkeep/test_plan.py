@@ -44,8 +44,8 @@ def runs(draw: st.DrawFn) -> RunState:
     """A run at any stage, of any age."""
     run_id = draw(st.sampled_from(RUNS))
     prefix, has_data = f"runs/{run_id}", draw(st.booleans())
-    files = ("experiment.json", "checkpoints/1.pt", "pictures/1.png", "search/trial-0001.json")
-    files += ("ray/x/fit/a", "attempts/0001.json", "wandb/offline-run-1.tar.gz")
+    files = ["experiment.json", "checkpoints/1.pt", "pictures/1.png", "search/trial-0001.json"]
+    files += ["ray/x/fit/a", "attempts/0001.json", "wandb/offline-run-1.tar.gz"]
     published = draw(st.sampled_from(["", *NAMES]))
     return RunState(
         prefix=prefix,

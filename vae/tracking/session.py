@@ -71,8 +71,7 @@ class Session:
         elif error := self.background.attempt(what, lambda: call(run)):
             self.background.count_lost()
             if isinstance(error, ConnectionError):  # the service, which all runs share, is dead
-                for open_run in self.opened.values():
-                    self.note_unsent(open_run)
+                self.note_all_unsent()
                 self.opened.clear()
                 self.end()  # so that the next run starts another one
 
@@ -133,6 +132,11 @@ class Session:
         if path not in self.unsent:
             self.unsent.append(path)
             logger.warning("W&B lacks a part of %s, which is in %s", run.name, path)
+
+    def note_all_unsent(self) -> None:
+        """The same of every run that is open; called from any thread."""
+        for run in list(self.opened.values()):
+            self.note_unsent(run)
 
     def _check_disk(self) -> None:
         # wandb's service meets a full disk without a word.

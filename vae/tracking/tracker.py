@@ -86,8 +86,7 @@ class Tracker:
         limit = self._close_seconds
         if not background.close(min(limit, BROKEN_CLOSE_SECONDS) if background.failed else limit):
             logger.warning("W&B is stuck and left behind; see %s", self._session.directory)
-            for run in list(self._session.opened.values()):
-                self._session.note_unsent(run)
+            self._session.note_all_unsent()
             self._session.leave_behind()
 
     def __enter__(self) -> Self:
