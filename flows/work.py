@@ -164,7 +164,7 @@ def track_publication(
     tracked.use_reference(refer_to_dataset(ref, session.run.store.uri))
     tracked.log_reference(refer_to_model(name, published, metrics))
     if published.promotion.best:
-        told = format_promotion(published.promotion._asdict())
+        told = format_promotion(published.promotion._asdict() | {"notes": published.notes})
         tracked.alert(f"{name} has a new best", f"{name}@{published.version}: {told}")
 
 
