@@ -1,5 +1,6 @@
 """The registry: look at versions, fetch one, choose the best, name and delete them."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 
 from flows.commands.options import Named, StoreUri, Why, split_exactly, split_named
 from flows.commands.writing import write_text
+from vae.errors import UserError
 
 app = typer.Typer()
 
@@ -78,18 +80,29 @@ def compare(
 def pull(
     model: Named,
     to: Annotated[Path, typer.Option(help="The folder to make.")],
+    only: Annotated[
+        str, typer.Option(metavar="all|weights", help="weights: what load_model needs.")
+    ] = "all",
     store: StoreUri = "./store",
 ) -> None:
-    """Download a model, verify every file's SHA-256, and print its metrics."""
+    """Download a model, verify every file's SHA-256, and print its metrics.
+
+    What a pull that was killed had downloaded is kept.
+    """
     from vae.registry.pull import pull as pull_model
+    from vae.registry.read import read_metrics
     from vae.store.open import open_store
 
+    if only not in ("all", "weights"):
+        raise UserError(f"--only is '{only}', must be all or weights")
     name, version = split_named(model)
-    opened = open_store(store)
+    opened, weights = open_store(store), only == "weights"
     with opened.explain_errors():
-        manifest = pull_model(opened, name, version, to)
-    typer.echo(f"{name}@{manifest.version}: {len(manifest.files)} files verified, in {to}")
-    typer.echo((to / "metrics.json").read_text(encoding="utf-8").strip())
+        manifest = pull_model(opened, name, version, to, only_weights=weights)
+        metrics = read_metrics(opened, name, manifest.version)
+    count = len(list(to.iterdir())) if weights else len(manifest.files)
+    typer.echo(f"{name}@{manifest.version}: {count} files verified, in {to}")
+    typer.echo(json.dumps(metrics, indent=2))
 
 
 @app.command()

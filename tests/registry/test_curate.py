@@ -12,11 +12,12 @@ import pytest
 from tests.support.refusals import catch_refusal
 from tests.support.versions import best_of, publish_version, write_version
 from vae.errors import UserError
+from vae.files import TEMPORARY, hash_bytes
 from vae.registry.curate import delete_version, promote_by_hand, roll_back, set_alias
 from vae.registry.names import match_version, shorten
 from vae.registry.pointers import BEST, list_moves
 from vae.registry.promote import promote
-from vae.registry.pull import pull
+from vae.registry.pull import WEIGHTS, pull
 from vae.registry.read import list_versions, resolve
 from vae.registry.table import describe_version, find_changes, format_versions
 from vae.store.promises import Store
@@ -153,6 +154,31 @@ def test_a_best_that_was_deleted_by_hand(full: Store, tmp_path: Path) -> None:
     assert f"{VERSIONS[2]}, which was deleted: vae promote m@{VERSIONS[1]}" in said
     promote_by_hand(full, "m", VERSIONS[1], "the other is gone")
     assert pull(full, "m", "best", tmp_path / "to").version == VERSIONS[1]
+
+
+def test_a_pull_that_was_killed_goes_on(full: Store, tmp_path: Path) -> None:
+    """What it had is kept if it is whole; what was cut off is fetched again."""
+    _, manifest = resolve(full, "m")
+    data = full.read(f"models/m/versions/{VERSIONS[2]}/manifest.json")
+    begun = tmp_path / f"{TEMPORARY}to-{hash_bytes(data)[:16]}"
+    begun.mkdir()
+    whole = full.read(f"models/m/versions/{VERSIONS[2]}/model.safetensors")
+    (begun / "model.safetensors").write_bytes(whole)
+    (begun / "config.json").write_bytes(b"{")
+    inode = (begun / "model.safetensors").stat().st_ino
+    assert pull(full, "m", "best", tmp_path / "to") == manifest
+    assert (tmp_path / "to" / "model.safetensors").stat().st_ino == inode
+    assert not begun.exists()
+
+
+def test_weights_alone(full: Store, tmp_path: Path) -> None:
+    """What load_model reads and nothing else; asking again verifies it."""
+    for _ in range(2):
+        pull(full, "m", "best", tmp_path / "to", only_weights=True)
+    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == sorted(WEIGHTS)
+    (tmp_path / "to" / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="was changed"):
+        pull(full, "m", "best", tmp_path / "to", only_weights=True)
 
 
 def test_racing_hands(store: Store, tmp_path: Path) -> None:
