@@ -12,8 +12,10 @@ from typing import TypeVar
 import pytest
 import s3fs
 
+from vae.errors import UserError
 from vae.store.open import open_store
 from vae.store.promises import Conflict, Store
+from vae.store.s3_uploads import ONE_REQUEST_BYTES, PART_BYTES, check_one_request
 
 T = TypeVar("T")
 WRITERS = 16
@@ -187,6 +189,33 @@ def test_create_once(store: Store) -> None:
     assert store.read("a") == b"first"
     store.create("empty", b"")
     assert not try_create(store, "empty", b"")
+
+
+@pytest.mark.parametrize("size", [0, 5, PART_BYTES + 9])
+def test_files_are_written_as_bytes_are(store: Store, tmp_path: Path, size: int) -> None:
+    """Of any size, several parts too: overwritten by `put_file`, written once by `create_file`."""
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.write_bytes(bytes(size))
+    other.write_bytes(b"other")
+    store.put("put", b"before")
+    store.put_file("put", path)
+    store.create_file("created", path)
+    for late in (path, other):
+        with pytest.raises(FileExistsError):
+            store.create_file("created", late)
+    for key in ("put", "created"):
+        assert store.read(key) == bytes(size)
+        found = store.find_file(key)
+        assert found is None or found.read_bytes() == bytes(size)
+    assert (store.find_file("put") is None) == store.uri.startswith("s3")
+    assert store.list() == ["created", "put"]
+
+
+def test_what_a_server_cannot_write_once_is_refused() -> None:
+    """More than one request takes, where uploads are completed on no condition: one line."""
+    check_one_request(ONE_REQUEST_BYTES, "s3://b/x")
+    with pytest.raises(UserError, match="s3://b/x: 5368709121 bytes, must be 5368709120 at most"):
+        check_one_request(ONE_REQUEST_BYTES + 1, "s3://b/x")
 
 
 def test_create_race(store: Store) -> None:

@@ -106,7 +106,7 @@ def _upload(
     stored = dict(manifest.files)
     for file in stored:
         try:
-            store.create(f"{folder}/{file}", (directory / file).read_bytes())
+            store.create_file(f"{folder}/{file}", directory / file)
         except FileExistsError:
             stored[file] = FileRecord.from_bytes(store.read(f"{folder}/{file}"))
     if stored[MODEL] != manifest.files[MODEL]:

@@ -2,8 +2,8 @@
 
 import errno
 import fcntl
+import io
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vae.errors import RefusedError, UserError
-from vae.files import NO_ROOM, READ_ONLY, TEMPORARY, hash_bytes, reserve_beside
+from vae.files import NO_ROOM, READ_ONLY, TEMPORARY, hash_bytes
+from vae.store.folders import copy_synced, remove_tree, reserve_in_folder, sync_folder
 from vae.store.promises import LOCKS, Conflict, Entry, check_key
 
 STALE_AFTER_S = 24 * 3600.0
@@ -52,21 +53,22 @@ class LocalStore:
         return sorted(key for key in self._walk(prefix) if not key.endswith("/"))
 
     def put(self, key: str, data: bytes) -> None:
-        path = self._locate(key)
-        with self._write_beside(path) as temporary:
-            _write_synced(temporary, data)
-            # Under the lock, so that no unconditional write falls between the comparison and the
-            # rename of a concurrent `replace`.
-            with self._lock(key):
-                os.replace(temporary, path)
-        _sync_folder(path.parent)
+        self._put(key, io.BytesIO(data))
+
+    def put_file(self, key: str, path: Path) -> None:
+        with path.open("rb") as file:
+            self._put(key, file)
 
     def create(self, key: str, data: bytes) -> None:
-        path = self._locate(key)
-        with self._write_beside(path) as temporary:
-            _write_synced(temporary, data)
-            os.link(temporary, path)
-        _sync_folder(path.parent)
+        self._create(key, io.BytesIO(data))
+
+    def create_file(self, key: str, path: Path) -> None:
+        with path.open("rb") as file:
+            self._create(key, file)
+
+    def find_file(self, key: str) -> Path | None:
+        self._open(key).close()
+        return self._locate(key)
 
     def replace(self, key: str, data: bytes, token: str | None) -> None:
         if token is None:
@@ -76,16 +78,16 @@ class LocalStore:
                 raise Conflict(f"{self.uri}/{key} was created meanwhile") from error
         path = self._locate(key)
         with self._write_beside(path) as temporary:
-            _write_synced(temporary, data)
+            copy_synced(io.BytesIO(data), temporary)
             with self._lock(key):
                 if not self.exists(key) or hash_bytes(self.read(key)) != token:
                     raise Conflict(f"{self.uri}/{key} changed since it was read")
                 os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def download(self, key: str, destination: Path) -> None:
         with self._open(key) as file, reserve_in_folder(destination) as temporary:
-            _copy_synced(file, temporary)
+            copy_synced(file, temporary)
             os.replace(temporary, destination)
 
     def delete(self, prefix: str) -> None:
@@ -101,7 +103,7 @@ class LocalStore:
         probe = self.root / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             with reserve_in_folder(probe) as temporary:
-                _write_synced(temporary, b"probe")
+                copy_synced(io.BytesIO(b"probe"), temporary)
                 os.link(temporary, probe)
             probe.unlink()
             with self._lock("probe"):
@@ -117,6 +119,23 @@ class LocalStore:
             yield
         except OSError as error:
             raise UserError(f"store {self.uri}: {error}") from error
+
+    def _put(self, key: str, content: BinaryIO) -> None:
+        path = self._locate(key)
+        with self._write_beside(path) as temporary:
+            copy_synced(content, temporary)
+            # Under the lock, so that no unconditional write falls between the comparison and the
+            # rename of a concurrent `replace`.
+            with self._lock(key):
+                os.replace(temporary, path)
+        sync_folder(path.parent)
+
+    def _create(self, key: str, content: BinaryIO) -> None:
+        path = self._locate(key)
+        with self._write_beside(path) as temporary:
+            copy_synced(content, temporary)
+            os.link(temporary, path)
+        sync_folder(path.parent)
 
     def _walk(self, prefix: str) -> Iterator[str]:
         """The keys of the objects below `prefix`/; of a folder with nothing in it, with a '/'."""
@@ -181,53 +200,6 @@ class LocalStore:
                 path = Path(folder, name)
                 if name.startswith(TEMPORARY) and time.time() - _read_mtime(path) > STALE_AFTER_S:
                     path.unlink(missing_ok=True)
-
-
-@contextmanager
-def reserve_in_folder(path: Path) -> Iterator[Path]:
-    """Give an unused path in `path`'s folder, made if need be; what is left there is removed."""
-    _make_folder(path.parent)
-    with reserve_beside(path) as temporary:
-        yield temporary
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all in it, also beside another who does the same."""
-    while folder.is_dir():
-        with suppress(FileNotFoundError):  # the other one was faster with a part of it
-            shutil.rmtree(folder)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        try:
-            folder.mkdir(exist_ok=True)
-        except FileExistsError as error:  # not to be taken for an object that is there already
-            raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder)) from error
-        _sync_folder(folder.parent)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _copy_synced(source: BinaryIO, path: Path) -> None:
-    with path.open("xb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_own(name: str) -> bool:

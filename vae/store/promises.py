@@ -62,6 +62,21 @@ class Store(Protocol):
     def create(self, key: str, data: bytes) -> None:
         """Write an object once; raises FileExistsError if it is there."""
 
+    def put_file(self, key: str, path: Path) -> None:
+        """`put` the content of a file of any size, without holding it in memory."""
+
+    def create_file(self, key: str, path: Path) -> None:
+        """`create` from a file of any size, without holding it in memory.
+
+        Raises UserError for one that the store can't write once in one request.
+        """
+
+    def find_file(self, key: str) -> Path | None:
+        """Return where the object lies as a file of this machine, to be read and never written.
+
+        None if it lies elsewhere. Raises FileNotFoundError.
+        """
+
     def replace(self, key: str, data: bytes, token: str | None) -> None:
         """Overwrite the bytes that `token` names (None: there is no object); raises Conflict."""
 

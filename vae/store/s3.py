@@ -8,7 +8,6 @@ import errno
 import io
 import logging
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,30 +21,29 @@ from s3fs.core import S3_RETRYABLE_ERRORS
 
 from vae.errors import RefusedError, UserError
 from vae.files import TEMPORARY
-from vae.store.local import reserve_in_folder
+from vae.store.folders import reserve_in_folder
 from vae.store.promises import Conflict, Entry, check_key
-from vae.store.s3_errors import check_endpoint, find_error_code, is_refusal, suggest_remedy
+from vae.store.s3_errors import ACTIONS, check_endpoint, is_refusal, suggest_remedy
+from vae.store.s3_uploads import (
+    NONE_THERE,
+    PART_BYTES,
+    check_one_request,
+    heeds_conditions,
+    read_parts,
+    send_once,
+    send_parts,
+)
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
 CHUNK_BYTES = 1 << 20
 READ_ATTEMPTS = 3  # of an answer that breaks off in its body, which botocore does not repeat
-BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-PRECONDITION_FAILED = {"PreconditionFailed", "412"}
-BUSY = {"ConditionalRequestConflict", "OperationAborted"}
-ACTIONS = {
-    "list_objects_v2": "list",
-    "get_object": "read",
-    "head_object": "read",
-    "put_object": "write",
-    "delete_objects": "delete",
-}
 PROBE_CONFIG = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 0}}
 
 log = logging.getLogger(__name__)
 
 
 class S3Store:
-    """A `Store` below `prefix` in `bucket`; `create` and `replace` are one PUT, so 5 GB at most."""
+    """A `Store` below `prefix` in `bucket`; `put`, `create` and `replace` are one PUT each."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         check_endpoint()
@@ -86,6 +84,28 @@ class S3Store:
         if not self._put_if(key, data, IfNoneMatch="*"):
             raise FileExistsError(errno.EEXIST, "object exists", f"{self.uri}/{key}")
 
+    def put_file(self, key: str, path: Path) -> None:
+        if path.stat().st_size <= PART_BYTES:
+            return self.put(key, path.read_bytes())
+        send_parts(self._call, self._build_key(key), read_parts(path))
+
+    def create_file(self, key: str, path: Path) -> None:
+        if (size_bytes := path.stat().st_size) <= PART_BYTES:
+            return self.create(key, path.read_bytes())
+        whole = self._build_key(key)
+        if not heeds_conditions(self._call, self._build_probe()):
+            check_one_request(size_bytes, f"{self.uri}/{key}")
+            return self.create(key, path.read_bytes())
+        if not send_once(
+            self._call,
+            whole,
+            lambda signed: send_parts(self._call, whole, read_parts(path), signed, NONE_THERE),
+        ):
+            raise FileExistsError(errno.EEXIST, "object exists", f"{self.uri}/{key}")
+
+    def find_file(self, key: str) -> Path | None:
+        return None
+
     def replace(self, key: str, data: bytes, token: str | None) -> None:
         condition = {"IfNoneMatch": "*"} if token is None else {"IfMatch": token}
         try:
@@ -113,7 +133,7 @@ class S3Store:
     def check_writable(self) -> None:
         fs = s3fs.S3FileSystem(skip_instance_cache=True, config_kwargs=PROBE_CONFIG)
         fs.retries = 1
-        key = "/".join(filter(None, (self.prefix, f"{TEMPORARY}{uuid.uuid4().hex}")))
+        key = self._build_probe()
         with self._explain("write"):
             fs.call_s3("put_object", Bucket=self.bucket, Key=key, Body=b"probe")
         with self._explain("list"):
@@ -177,6 +197,9 @@ class S3Store:
     def _build_key(self, key: str) -> str:
         return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
 
+    def _build_probe(self) -> str:
+        return "/".join(filter(None, (self.prefix, f"{TEMPORARY}{uuid.uuid4().hex}")))
+
     def _call(self, method: str, **arguments: Any) -> Any:
         try:
             with self._tell_refusal(ACTIONS[method]):
@@ -207,34 +230,13 @@ class S3Store:
         return etag
 
     def _put_if(self, key: str, data: bytes, **condition: str) -> bool:
-        """Write the object if the condition holds and say so; raises FileNotFoundError.
-
-        A request whose answer was lost is sent again and then fails on its own first success, so
-        each call signs its object: equal bytes alone may be another writer's.
-        """
-        writer = uuid.uuid4().hex
-        arguments = {"Key": self._build_key(key), "Body": data, "Metadata": {"writer": writer}}
-        for wait_s in (*BUSY_WAITS_S, None):
-            try:
-                self._call("put_object", **arguments, **condition)
-            except OSError as error:
-                code = find_error_code(error)
-                if code in PRECONDITION_FAILED:
-                    return self._is_signed(key, writer)
-                # Two conditional writes met inside the server: neither is decided, ask again.
-                if code not in BUSY or wait_s is None:
-                    raise
-                time.sleep(wait_s)
-            else:
-                break
-        return True
-
-    def _is_signed(self, key: str, writer: str) -> bool:
-        try:
-            head = self._call("head_object", Key=self._build_key(key))
-        except FileNotFoundError:
-            return False
-        return bool(head["Metadata"].get("writer") == writer)
+        """Write the object if the condition holds and say so; raises FileNotFoundError."""
+        request = {"Key": self._build_key(key), "Body": data, **condition}
+        return send_once(
+            self._call,
+            self._build_key(key),
+            lambda signature: self._call("put_object", Metadata=signature, **request),
+        )
 
 
 async def _drain(body: Any, file: BinaryIO) -> None:

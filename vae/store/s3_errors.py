@@ -16,7 +16,17 @@ from vae.errors import UserError, extract_message
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the first that is set
 
-
+ACTIONS = {
+    "list_objects_v2": "list",
+    "get_object": "read",
+    "head_object": "read",
+    "put_object": "write",
+    "create_multipart_upload": "write",
+    "upload_part": "write",
+    "complete_multipart_upload": "write",
+    "abort_multipart_upload": "write",
+    "delete_objects": "delete",
+}
 KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity"}
 TOKENS = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
 REFUSALS = KEYS | TOKENS | {"AccessDenied", "RequestTimeTooSkewed", "NoSuchBucket"}

@@ -1,0 +1,54 @@
+"""Files and folders that are safely on the disk, also where several processes work."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from vae.files import reserve_beside
+
+
+@contextmanager
+def reserve_in_folder(path: Path) -> Iterator[Path]:
+    """Give an unused path in `path`'s folder, made if need be; what is left there is removed."""
+    make_folder(path.parent)
+    with reserve_beside(path) as temporary:
+        yield temporary
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it, also beside another who does the same."""
+    while folder.is_dir():
+        with suppress(FileNotFoundError):  # the other one was faster with a part of it
+            shutil.rmtree(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those around it, each safely on the disk. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError as error:  # not to be taken for an object that is there already
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder)) from error
+        sync_folder(folder.parent)
+
+
+def copy_synced(source: BinaryIO, path: Path) -> None:
+    """Write a new file, safely on the disk, from what is left to read of another."""
+    with path.open("xb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
