@@ -11,14 +11,15 @@ from typing import Any
 
 import ray
 import torch
-from numpy.typing import NDArray
 from ray import tune
 
 from tuning.pruner import build_pruner
 from tuning.recorder import Listener, Recorder, read_proposals, read_trials
 from tuning.sampler import METRIC, build_sampler
 from vae.cluster.session import Resources, run_interruptibly
-from vae.data.datasets import DatasetRef, load
+from vae.data.datasets import DatasetRef
+from vae.data.mapped import open_rows
+from vae.data.rows import Rows
 from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.models.networks import VAE
 from vae.runs.run import Run
@@ -27,8 +28,6 @@ from vae.runs.trials import Trial
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit
 from vae.training.start import load_start
-
-Images = NDArray[Any]
 
 
 def search(
@@ -72,7 +71,7 @@ def run_trials(
     Returns whether there was no time for all of them.
     """
     config, experiment = run.experiment.search, run.experiment
-    train, val = (load(dataset, run.store, split).images for split in ("train", "val"))
+    train, val = (open_rows(dataset, run.store, split) for split in ("train", "val"))
     device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
     start = load_start(run.store, run.start) if run.start else None
     trainable = tune.with_parameters(
@@ -105,8 +104,8 @@ def run_trial(
     overrides: dict[str, Any],
     *,
     plain: dict[str, Any],
-    train: Images,
-    val: Images,
+    train: Rows,
+    val: Rows,
     start: VAE | None,
 ) -> None:
     """Train one candidate for the search's epochs, reporting every epoch's metrics.
@@ -117,10 +116,8 @@ def run_trial(
     set_up_cpu()
     epochs = plain["search"]["epochs"]
     experiment = parse_experiment(apply_overrides(plain, overrides | {"train.epochs": epochs}))
-    # Copied, because torch takes no read-only array; Ray's object store holds the one original.
-    images, held_out = torch.from_numpy(train.copy()), torch.from_numpy(val.copy())
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    fit, best = Fit(experiment, images, held_out, device), math.inf
+    fit, best = Fit(experiment, train, val, device), math.inf
     if start:
         fit.begin_from(start)
     for _ in range(epochs):

@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from tests.benchmarks.table import lines
 from tests.support.distributed import spawned
+from vae.data.placement import Resident
 from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
 from vae.models.networks import build_model
 from vae.training.batches import BatchPlan, Shard
@@ -32,7 +33,7 @@ def on_rank(rank: int, world: int, batch_size: int) -> list[float]:
     forward = wrap_data_parallel(state.model, torch.device("cpu"))
     plan = BatchPlan(seed=0, batch_size=batch_size, samples=1, latent_dim=20, binarize=True)
     images = torch.randint(0, 256, (batch_size, *SHAPE), dtype=torch.uint8)
-    (batch,) = plan.draw_epoch(images, 0, Shard(rank, world))
+    (batch,) = plan.draw_epoch(Resident(images), 0, Shard(rank, world))
     context = StepContext(config, ObjectiveConfig(), 1, Shard(rank, world))
     gradients = torch.zeros(sum(p.numel() for p in state.model.parameters()))
 

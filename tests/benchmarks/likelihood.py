@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.benchmarks.table import lines
+from tests.support.splits import load
 from vae.data.binarization import prepare_inputs
-from vae.data.datasets import load, prepare
+from vae.data.datasets import prepare
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Overrides
 from vae.models.importance_bound import choose_block, importance_bound
@@ -87,7 +88,7 @@ def trained_model() -> tuple[VAE, Tensor]:
     fit = Fit(experiment, train, val, torch.device("cpu"))
     for _ in range(experiment.train.epochs):
         fit.run_epoch(fit.state.model, lambda step: None)
-    return fit.state.averaged.eval(), prepare_inputs(test, experiment.data).float()
+    return fit.state.averaged.eval(), prepare_inputs(test, experiment.data)[:].float()
 
 
 def loop(model: VAE) -> Bound:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.benchmarks import common_loop, floor
 from tests.benchmarks.table import lines, medians
+from vae.data.placement import Resident
 from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
 from vae.models.levels import Moments
 from vae.models.networks import build_model
@@ -47,7 +48,7 @@ def engine_epoch(
     context = StepContext(config, ObjectiveConfig(), steps, Shard())
 
     def epoch() -> None:
-        batches = plan.draw_epoch(images_NCHW, state.epoch, Shard())
+        batches = plan.draw_epoch(Resident(images_NCHW), state.epoch, Shard())
         train_epoch(state, state.model, batches, context, step)
 
     return epoch

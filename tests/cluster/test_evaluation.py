@@ -11,10 +11,11 @@ import pytest
 import torch
 from torchvision.io import write_png
 
+from tests.support.splits import load
 from vae.cluster.evaluation import bound_validation, judge
 from vae.cluster.session import Resources, Workers, join_cluster
 from vae.data.binarization import prepare_inputs
-from vae.data.datasets import DatasetRef, load, prepare
+from vae.data.datasets import DatasetRef, prepare
 from vae.errors import UserError
 from vae.evaluation.bounds import VALIDATION_SAMPLES, count_chunks, sum_likelihood
 from vae.evaluation.classifier import FORMAT, Classifier, JudgedClassifier, to_bytes

@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import pytest
@@ -9,9 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vae.data.arrays import fit_images, read_images, read_labels
+from vae.data.arrays import fit_images, open_images, read_labels
 from vae.data.images import Look
 from vae.errors import UserError
+
+
+def read_images(data: bytes, where: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """All images of a .npy file with these bytes, and what was changed."""
+    with NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        images, changes = open_images(Path(file.name), where)
+        assert images.shape == images[:].shape
+        assert len(images) == len(images[:])
+        return images[:], changes
 
 
 def npy(array: NDArray[np.generic]) -> bytes:
@@ -85,7 +98,7 @@ def test_other_numbers_become_levels_by_rule(
         (np.zeros((9, 4, 4, 2), np.uint8), "C 1 or 3"),
         (np.zeros((9, 3, 4, 3), np.uint8), "C 1 or 3"),
         (np.zeros((9, 0, 4), np.uint8), r"\[9, 0, 4\]"),
-        (np.array(["pickled"] * 9, object), "allow_pickle"),
+        (np.array(["pickled"] * 9, object), "Python objects"),
     ],
 )
 def test_what_is_no_set_of_images_is_refused(array: NDArray[np.generic], told: str) -> None:
@@ -95,13 +108,16 @@ def test_what_is_no_set_of_images_is_refused(array: NDArray[np.generic], told: s
     assert "\n" not in str(raised.value)
 
 
-def test_labels_are_numbers_or_text() -> None:
+def test_labels_are_numbers_or_text(tmp_path: Path) -> None:
     """A column is a row; numbers keep their order as names; another length is refused."""
-    assert read_labels(npy(np.array([[10], [2]])), "y.npy", 2) == ["10", "02"]
-    assert read_labels(npy(np.array(["cat", "dog"])), "y.npy", 2) == ["cat", "dog"]
+    path = tmp_path / "y.npy"
+    for values, names in (([[10], [2]], ["10", "02"]), (["cat", "dog"], ["cat", "dog"])):
+        np.save(path, np.array(values))
+        assert read_labels(path, "y.npy", 2) == names
     for wrong in (np.zeros(2), np.zeros(3, int)):
+        np.save(path, wrong)
         with pytest.raises(UserError, match="must be a whole number or text for each of 2 images"):
-            read_labels(npy(wrong), "y.npy", 2)
+            read_labels(path, "y.npy", 2)
 
 
 def test_images_are_brought_to_a_look() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae.data.datasets import load, prepare
+from tests.support.splits import load
+from vae.data.datasets import prepare
 from vae.data.emoji import find_family
 from vae.experiments.settings import DataConfig
 from vae.store.promises import Store

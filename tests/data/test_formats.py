@@ -43,9 +43,9 @@ def test_a_damaged_idx_header_parses_or_is_refused(
 def consistent(parsed: Parsed) -> None:
     """Check that a parsed dataset is what the rest relies on."""
     for images, labels in (parsed.train, parsed.test):
-        assert images.dtype == np.uint8
+        assert images[:].dtype == np.uint8
         assert labels.dtype == np.int64
-        assert images.ndim == 4
+        assert images[:].ndim == 4
         assert len(images) == len(labels)
         assert set(labels.tolist()) <= set(range(parsed.classes))
 
@@ -68,7 +68,7 @@ def test_cifar10_records_are_a_label_and_three_planes() -> None:
     parsed = parse_cifar10(cifar_archive(record * 2, record))
     consistent(parsed)
     assert parsed.train.images.shape == (10, 3, 32, 32)
-    image, label = parsed.test.images[0], parsed.test.labels[0]
+    image, label = parsed.test.images[:][0], parsed.test.labels[0]
     assert label == 7
     assert [int(image[c].astype(int).sum()) for c in range(3)] == [1024, 2048, 93]
     assert image[2, 0].tolist() == [3] * 31 + [0]

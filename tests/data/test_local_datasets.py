@@ -12,8 +12,9 @@ from PIL import Image
 from torchvision.io import write_jpeg, write_png
 
 from tests.support.idx_files import numbered, numbers
+from tests.support.splits import load
 from vae.data.contact_sheet import draw_sheet, write_sheet
-from vae.data.datasets import DatasetRef, load, locate, prepare
+from vae.data.datasets import DatasetRef, locate, prepare
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
 from vae.store.open import open_store
@@ -319,4 +320,4 @@ def test_a_contact_sheet_shows_images_with_their_classes(tmp_path: Path, local: 
     drawn = path.read_bytes()
     path.write_bytes(b"kept")
     assert Path(write_sheet(ref, local)).read_bytes() == b"kept"
-    assert draw_sheet(load(ref, local, "train"), ref.class_names) == drawn
+    assert draw_sheet(*load(ref, local, "train"), ref.class_names) == drawn

@@ -16,7 +16,8 @@ from torch import Tensor
 from flows.pipeline import find_unchanged
 from tests.support.command import Started, descendants, vae
 from tests.support.distributed import spawned
-from vae.data.datasets import DatasetRef, load
+from tests.support.splits import load
+from vae.data.datasets import DatasetRef
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Value
 from vae.registry.read import list_versions

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tests.support.command import Started, descendants, named, vae, wait_for_end
 from tests.support.distributed import spawned
-from vae.data.datasets import DatasetRef, load
+from tests.support.splits import load
+from vae.data.datasets import DatasetRef
 from vae.runs.run import open_run
 from vae.store.open import open_store
 from vae.store.promises import Store

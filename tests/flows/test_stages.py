@@ -10,7 +10,8 @@ import torch
 
 from flows.session import Session
 from flows.work import load_trained_model
-from vae.data.datasets import load, prepare
+from tests.support.splits import load
+from vae.data.datasets import prepare
 from vae.errors import UserError
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Value

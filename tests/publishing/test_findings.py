@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.support.images import draw_images
-from vae.data.datasets import load, prepare
+from tests.support.splits import load
+from vae.data.datasets import prepare
 from vae.errors import UserError
 from vae.experiments.loading import load_experiment
 from vae.publishing.embedding import CAPTIONS

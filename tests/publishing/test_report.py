@@ -15,7 +15,7 @@ from PIL import Image
 from tests.support.findings import REF, make_findings, make_run, make_trials
 from tests.support.images import draw_images
 from tests.support.parsed_page import ParsedPage
-from vae.data.formats import Split
+from vae.data.mapped import Examples
 from vae.experiments.settings import ModelConfig
 from vae.models.networks import build_model
 from vae.publishing.epochs import KINDS, choose_epochs, draw_epoch
@@ -196,7 +196,7 @@ def test_one_image_is_enough(tmp_path: Path) -> None:
     """A split of one image has its report too."""
     whole = make_findings(tmp_path)
     assert whole.examples is not None
-    one = Split(whole.examples.images[:1], whole.examples.labels[:1])
+    one = Examples(whole.examples.images[:1], whole.examples.labels[:1])
     ParsedPage(render_page(dataclasses.replace(whole, examples=one)))
 
 
@@ -213,7 +213,7 @@ def test_noise_in_colour_of_many_latents_stays_within_3_mb(tmp_path: Path) -> No
         tmp_path,
         model=model,
         ref=dataclasses.replace(REF, shape=shape),
-        examples=Split(images.numpy(), (images[:, 0, 0, 0] % 10).long().numpy()),
+        examples=Examples(images, (images[:, 0, 0, 0] % 10).long()),
         epochs={
             kind: dict.fromkeys(choose_epochs(500), sheet.picture) for kind, sheet in drawn.items()
         },

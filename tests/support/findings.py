@@ -8,7 +8,7 @@ import torch
 
 from tests.support.images import draw_images
 from vae.data.datasets import DatasetRef
-from vae.data.formats import Split
+from vae.data.mapped import Examples
 from vae.experiments.settings import Experiment, ModelConfig, TrainConfig
 from vae.models.networks import build_model
 from vae.publishing.epochs import draw_epoch
@@ -88,7 +88,7 @@ def make_findings(folder: Path, latent_dim: int = 3, **changes: Any) -> Findings
         "trials": make_trials(),
         "history": HISTORY,
         "model": model,
-        "examples": Split(images.numpy(), (torch.arange(40) % 10).numpy()),
+        "examples": Examples(images, torch.arange(40) % 10),
         "kind": "test",
         "epochs": {kind: {1: picture, 3: picture} for kind, picture in drawn.items()},
         "versions": [PublishedVersion("20260101T000000-before", METRICS | {"val/nll": 105.5})],

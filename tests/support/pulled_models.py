@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from tests.support.images import draw_images
-from vae.data.formats import Split
+from vae.data.mapped import Examples
 from vae.experiments.settings import DataConfig, Experiment, ModelConfig
 from vae.models.networks import VAE, build_model
 from vae.models.saved_model import save_model
@@ -34,8 +33,7 @@ def pull_small_model(
     built = folder / "built"
     built.mkdir(parents=True)
     save_model(network, built)
-    images = draw_images(12, shape).numpy()
-    save_examples(Split(images, np.arange(12, dtype=np.int64) % 3), built)
+    save_examples(Examples(draw_images(12, shape), torch.arange(12) % 3), built)
     (built / "metrics.json").write_text('{"val/nll": 1.0}')
     (built / CARD).write_text("# small\n")
     store = open_store(str(folder / "store"))

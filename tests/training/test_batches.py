@@ -1,6 +1,7 @@
 """Batches: every image once, chance where it belongs, the same draws for any number of workers."""
 
 import math
+import threading
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from tests.support.devices import DEVICES
 from tests.support.images import draw_images
-from vae.data.binarization import binarize
+from vae.data.binarization import BLOCK_IMAGES, Binarized, draw_thresholds
+from vae.data.placement import Gathered, Resident
+from vae.data.rows import Rows
 from vae.models.seeds import derive_seed, draw_permutation
 from vae.training.batches import Batch, BatchPlan, Shard
 
@@ -30,7 +33,8 @@ def plan_of(
 
 def joined(plan: BatchPlan, images: Tensor, world: int, epoch: int = 0) -> list[Batch]:
     """The global batches of an epoch, put together from the parts of all ranks."""
-    ranks = [plan.draw_epoch(images, epoch, Shard(rank, world)) for rank in range(world)]
+    placed = Resident(images)
+    ranks = [plan.draw_epoch(placed, epoch, Shard(rank, world)) for rank in range(world)]
     return [
         Batch(
             torch.cat([part.x_BCHW for part in parts]),
@@ -109,7 +113,7 @@ def test_binarised_with_the_pixels_probability(level: int, device: str) -> None:
     probability = level / 255
     tolerance = 5 * math.sqrt(probability * (1 - probability) / n)
     (batch,) = joined(plan_of(n, samples=1), images, 1)
-    for x_NCHW in (batch.x_BCHW, binarize(images, seed=0)):
+    for x_NCHW in (batch.x_BCHW, Binarized(images, seed=0)[:]):
         assert set(x_NCHW.flatten().tolist()) <= {0, 1}
         assert abs(x_NCHW.double().mean().item() - probability) <= tolerance
 
@@ -117,9 +121,49 @@ def test_binarised_with_the_pixels_probability(level: int, device: str) -> None:
 def test_the_one_binarisation_of_evaluation() -> None:
     """The recorded seed names the same images every time, and another seed others."""
     images = draw_images(50, SHAPE)
-    assert torch.equal(binarize(images, 3), binarize(images, 3))
-    assert not torch.equal(binarize(images, 3), binarize(images, 4))
-    assert binarize(images, 3).dtype == torch.uint8
+    first, again, other = (Binarized(images, seed)[:] for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (3, 5, 7)])
+def test_chunks_of_the_one_binarisation_are_those_of_the_whole(shape: tuple[int, int, int]) -> None:
+    """Drawn at once as by chunks of any size, across blocks and where an image ends in a word."""
+    images = draw_images(2 * BLOCK_IMAGES + 77, shape)
+    generator = torch.Generator().manual_seed(derive_seed(3, "binarize"))
+    whole = (images > draw_thresholds(images, len(images), generator)).to(torch.uint8)
+    binarized = Binarized(images, 3)
+    assert torch.equal(binarized[:], whole)
+    for start, stop in ((0, 1), (250, 500), (995, 1013), (999, 2077), (1990, 2100)):
+        assert torch.equal(binarized[start:stop], whole[start:stop])
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("device", DEVICES)
+def test_batches_do_not_depend_on_where_rows_lie(device: str, world: int) -> None:
+    """Gathered from shards of any size, ahead of the steps, they are those of one tensor."""
+    plan, images = plan_of(8), draw_images(70, SHAPE)
+    rows = Rows([part.numpy() for part in torch.split(images, [33, 1, 36])])
+    for rank in range(world):
+        shard = Shard(rank, world)
+        resident = plan.draw_epoch(Resident(images.to(device)), 1, shard)
+        gathered = plan.draw_epoch(Gathered(rows, torch.device(device)), 1, shard)
+        for one, other in zip(resident, gathered, strict=True):
+            assert torch.equal(one.x_BCHW, other.x_BCHW)
+            assert torch.equal(one.eps_KBD, other.eps_KBD)
+            assert other.x_BCHW.device == one.x_BCHW.device
+
+
+def test_an_epoch_that_is_broken_off_leaves_no_thread() -> None:
+    """Whoever stops taking batches stops those who gather them."""
+    images, before = draw_images(400, SHAPE), threading.active_count()
+    rows = Rows([part.numpy() for part in torch.split(images, 200)])
+    batches = plan_of(4).draw_epoch(Gathered(rows, torch.device("cpu")), 0, Shard())
+    next(batches)
+    assert threading.active_count() > before
+    del batches
+    assert threading.active_count() == before
 
 
 def test_noise_is_standard_normal() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.support.devices import DEVICES, needs_cuda
+from vae.data.placement import Resident
 from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
 from vae.models.networks import DTYPES, VAE, build_model
 from vae.training.batches import Batch, BatchPlan, Shard
@@ -55,7 +56,7 @@ def batches_of(config: TrainConfig, objective: ObjectiveConfig, device: str) -> 
         binarize=True,
         dtype=DTYPES[config.precision],
     )
-    return [list(plan.draw_epoch(images, epoch, Shard())) for epoch in range(EPOCHS)]
+    return [list(plan.draw_epoch(Resident(images), epoch, Shard())) for epoch in range(EPOCHS)]
 
 
 def trained(

@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.support.distributed import spawned
 from tests.support.images import draw_images
 from vae.data.binarization import prepare_inputs
+from vae.data.rows import Rows
 from vae.evaluation.bounds import CHUNK_IMAGES
 from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import Experiment
@@ -20,7 +21,7 @@ from vae.store.open import open_store
 from vae.training import checkpoints
 from vae.training.batches import Shard
 from vae.training.fit import Fit, Row, wrap_data_parallel
-from vae.training.step import DivergedError, train_step
+from vae.training.step import DivergedError, Forward, train_step
 
 SHAPE = (1, 4, 4)
 CPU = torch.device("cpu")
@@ -116,34 +117,35 @@ def diverging(rank: int, world: int) -> tuple[str, bool]:
 
 
 def stopping(rank: int, world: int) -> list[dict[str, Tensor]]:
-    """The weights of two epochs, and of two of which a new process makes the second. Collective.
+    """The weights of two epochs: of one tensor, of shards, and resumed on shards. Collective.
 
     In float32 and with many weights, where another order of the summands shows.
     """
     experiment = experiment_of(model={"hidden": [64]}, train={"epochs": 2, "batch_size": 8})
-    straight, stopped, resumed = (
-        Fit(
-            experiment,
-            draw_images(30, SHAPE),
-            draw_images(8, SHAPE),
-            CPU,
-            Shard(rank, world),
-            reduce,
-        )
-        for _ in range(3)
+    images, val, shard = draw_images(30, SHAPE), draw_images(8, SHAPE), Shard(rank, world)
+    rows = Rows([part.numpy() for part in torch.split(images, 11)])
+    straight, gathered, stopped, resumed = (
+        Fit(experiment, train, val, CPU, shard, reduce) for train in (images, rows, images, rows)
     )
-    on = wrap_data_parallel(straight.state.model, CPU)
-    for _ in range(2):
-        straight.run_epoch(on, lambda step: None)
-    row, _ = stopped.run_epoch(wrap_data_parallel(stopped.state.model, CPU), lambda step: None)
+    for fit in (straight, gathered):
+        on = distribute(fit)
+        for _ in range(2):
+            fit.run_epoch(on, lambda step: None)
+    row, _ = stopped.run_epoch(distribute(stopped), lambda step: None)
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder)
         checkpoints.save(store, "checkpoints", stopped.state, [row])
         content = checkpoints.read_latest(store, "checkpoints")
     assert content
     checkpoints.restore(resumed.state, content)
-    resumed.run_epoch(wrap_data_parallel(resumed.state.model, CPU), lambda step: None)
-    return [fit.state.model.state_dict() for fit in (straight, resumed)]
+    resumed.run_epoch(distribute(resumed), lambda step: None)
+    return [fit.state.model.state_dict() for fit in (straight, gathered, resumed)]
+
+
+def distribute(fit: Fit) -> Forward:
+    """The model, under DDP if there are several processes. Collective."""
+    model = fit.state.model
+    return wrap_data_parallel(model, CPU) if fit.context.shard.world > 1 else model
 
 
 @pytest.mark.slow
@@ -162,9 +164,15 @@ def test_any_number_of_workers_trains_the_same_weights(world: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 4])
 def test_a_resumed_training_adds_up_as_the_one_that_was_not_interrupted(world: int) -> None:
-    """To the bit, whatever the number of workers, as long as that stays the same."""
-    for straight, resumed in (found.stopped for found in of_ranks(world)):
-        torch.testing.assert_close(resumed, straight, rtol=0, atol=0)
+    """To the bit, wherever the images lie, as long as the number of workers stays the same."""
+    for straight, *others in (found.stopped for found in of_ranks(world)):
+        torch.testing.assert_close(others, [straight] * 2, rtol=0, atol=0)
+
+
+def test_one_process_trains_the_same_bits_wherever_the_images_lie() -> None:
+    """In one tensor or gathered from shards, and resumed on the latter."""
+    straight, *others = stopping(0, 1)
+    torch.testing.assert_close(others, [straight] * 2, rtol=0, atol=0)
 
 
 @pytest.mark.slow
@@ -244,7 +252,7 @@ def test_evaluation_images(binarize: str) -> None:
 
     def seen(seed: int) -> Tensor:
         data = {"binarize": binarize, "binarize_seed": seed}
-        return prepare_inputs(images, experiment_of(data=data).data)
+        return prepare_inputs(images, experiment_of(data=data).data)[:]
 
     assert torch.equal(seen(0), seen(0))
     if binarize == "none":

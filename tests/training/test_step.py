@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vae.data.placement import Resident
 from vae.experiments.settings import ModelConfig, ObjectiveConfig, TrainConfig
 from vae.models.networks import DTYPES, build_model
 from vae.training.batches import Batch, BatchPlan, Shard
@@ -41,7 +42,7 @@ def batches_of(config: TrainConfig, n: int = 30) -> list[Batch]:
         binarize=True,
         dtype=DTYPES[config.precision],
     )
-    return list(plan.draw_epoch(images, 0, Shard()))
+    return list(plan.draw_epoch(Resident(images), 0, Shard()))
 
 
 def context_of(config: TrainConfig, shard: Shard = Shard(), steps: int = 4) -> StepContext:

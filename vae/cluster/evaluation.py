@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from vae.cluster.session import Resources, run_interruptibly
-from vae.data.datasets import DatasetRef, load
+from vae.data.datasets import DatasetRef
+from vae.data.mapped import open_rows, read_labels
 from vae.errors import UserError
 from vae.evaluation.bounds import VALIDATION_SAMPLES, Sums, count_chunks
 from vae.evaluation.classifier import (
@@ -53,7 +54,7 @@ def judge(
     `frechet_floor`, which is that of training images. Raises UserError for a classifier in the
     store that is damaged.
     """
-    train, test = (load_tensors(ref, store, split) for split in ("train", "test"))
+    train, test = (open_split(ref, store, split) for split in ("train", "test"))
     shared, splits = ray.put(model), (ray.put(train), ray.put(test))
     making = start_classifier(ref, store, *splits)  # the longest comes first
     n_test, config = len(test[0]), experiment.evaluation
@@ -90,7 +91,7 @@ def bound_validation(
     Of VALIDATION_SAMPLES samples, whatever the objective and the test split's evaluation take, so
     that recipes can be compared without a look at the test split.
     """
-    val = load_tensors(ref, store, "val")
+    val = open_split(ref, store, "val")
     config = replace(experiment.evaluation, samples=VALIDATION_SAMPLES)
     given = (ray.put(model), experiment, ray.put(val), len(val[0]), config, resources)
     sums, spans = gather(start_bounds(*given))
@@ -123,10 +124,9 @@ def request_slot(resources: Resources) -> dict[str, int]:
     return {"num_cpus": 1, "num_gpus": int(resources.use_gpu), "max_calls": int(resources.gpus > 1)}
 
 
-def load_tensors(ref: DatasetRef, store: Store, split: str) -> Labelled:
-    """A split as tensors."""
-    images, labels = load(ref, store, split)
-    return torch.from_numpy(images), torch.from_numpy(labels)
+def open_split(ref: DatasetRef, store: Store, split: str) -> Labelled:
+    """A split, of which a job that is given it maps the images again where it runs."""
+    return open_rows(ref, store, split), read_labels(ref, store, split)
 
 
 def deal_shards(n_images: int, slots: int) -> list[range]:

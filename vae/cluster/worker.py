@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.data.datasets import DatasetRef
-from vae.data.rows import load_rows
+from vae.data.mapped import open_rows
 from vae.errors import UserError
 from vae.experiments.loading import parse_experiment
 from vae.models.networks import VAE
@@ -76,7 +76,7 @@ class Worker:
         self.start, self.budget_s = read_start(job["lineage"]), job["budget_s"]
         experiment = parse_experiment(job["experiment"])
         ref = DatasetRef.from_json(job["dataset"])
-        train, val = (load_rows(ref, self.store, split) for split in ("train", "val"))
+        train, val = (open_rows(ref, self.store, split) for split in ("train", "val"))
         self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduce)
         self.epochs, self.shown = experiment.train.epochs, val[:RECONSTRUCTED]
         if self.shard.rank == 0 and is_emulated(experiment.train, self.device):

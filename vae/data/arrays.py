@@ -1,13 +1,15 @@
 """A user's .npy file: any plain numbers that are images, by rule and told, or refused."""
 
-import io
+import mmap
 import tokenize
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae.data.images import Look, fit
+from vae.data.pixels import cut
 from vae.errors import UserError, extract_message
 
 CHANNELS = (1, 3)
@@ -24,10 +26,10 @@ _BAD_NPY = (
 )
 
 
-def read_array(data: bytes, where: str) -> NDArray[Any]:
-    """The array in a .npy file, never a pickle. Raises UserError."""
+def map_array(path: Path, where: str) -> NDArray[Any]:
+    """The array in a .npy file, never a pickle, mapped rather than read. Raises UserError."""
     try:
-        array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except _BAD_NPY as error:
         raise UserError(
             f"{where}: not a .npy file of an array: {extract_message(error)}"
@@ -35,9 +37,40 @@ def read_array(data: bytes, where: str) -> NDArray[Any]:
     return array
 
 
-def read_images(data: bytes, where: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Uint8 [N, C, H, W] from a .npy file, and what was changed, in words. Raises UserError."""
-    array = read_array(data, where)
+class ArrayImages:
+    """Uint8 images [N, C, H, W] of a .npy file, of which pieces are read and brought to levels."""
+
+    def __init__(self, array: NDArray[Any], axis: int | None, scaled: bool) -> None:
+        self.array, self.axis, self.scaled = array, axis, scaled
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, C, H, W]."""
+        if self.axis is None:
+            return (len(self.array), 1, *self.array.shape[1:])
+        rest = (size for axis, size in enumerate(self.array.shape) if axis not in (0, self.axis))
+        return (len(self.array), self.array.shape[self.axis], *rest)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
+        part = self.array[rows]
+        levels = (np.rint(part * 255.0) if self.scaled else part).astype(np.uint8)
+        release(self.array)
+        placed = levels[:, None] if self.axis is None else np.moveaxis(levels, self.axis, 1)
+        return np.ascontiguousarray(placed)
+
+
+def release(array: NDArray[Any]) -> None:
+    """Let go of what was read of a mapped array, which counts as this process's memory."""
+    if isinstance(array.base, mmap.mmap):
+        array.base.madvise(mmap.MADV_DONTNEED)
+
+
+def open_images(path: Path, where: str) -> tuple[ArrayImages, tuple[str, ...]]:
+    """The images of a .npy file, and what is changed, in words. Raises UserError."""
+    array = map_array(path, where)
     given = f"{where}: {array.dtype} {list(array.shape)}"
     if array.ndim == 3 and array.shape[-1] in (1, 3, 4) and array.shape[1] != array.shape[2]:
         raise UserError(
@@ -47,14 +80,13 @@ def read_images(data: bytes, where: str) -> tuple[NDArray[np.uint8], tuple[str, 
     axes = [axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in CHANNELS]
     if not array.size or (array.ndim != 3 and len(axes) != 1):
         raise UserError(f"{given}, {ALLOWED}")
-    levels, changes = _to_levels(array, given)
-    images = np.moveaxis(levels, axes[0], 1) if axes else levels[:, None]
-    return np.ascontiguousarray(images), changes
+    scaled, changes = _find_scale(array, given)
+    return ArrayImages(array, axes[0] if axes else None, scaled), changes
 
 
-def read_labels(data: bytes, where: str, count: int) -> list[str]:
+def read_labels(path: Path, where: str, count: int) -> list[str]:
     """The class of each of `count` images from a .npy file of numbers or text. Raises UserError."""
-    array = read_array(data, where)
+    array = map_array(path, where)
     if array.shape not in ((count,), (count, 1)) or array.dtype.kind not in "iubU":
         raise UserError(
             f"{where}: {array.dtype} {list(array.shape)}, "
@@ -81,21 +113,30 @@ def fit_images(
     return np.ascontiguousarray(images), tuple(f"all {change}" for change in fitted[0][1])
 
 
-def _to_levels(array: NDArray[Any], given: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Levels from 0 to 255: truth values and shares of 1 are scaled, whole numbers are taken."""
+def _find_scale(array: NDArray[Any], given: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether truth values and shares of 1 are scaled to levels, or whole numbers are taken."""
     if array.dtype.kind == "b":
-        return array.astype(np.uint8) * 255, ("false and true shown as 0 and 255",)
+        return True, ("false and true shown as 0 and 255",)
     if array.dtype.kind not in "iuf":
         raise UserError(f"{given}, must be numbers: {ALLOWED}")
-    low, high = array.min(), array.max()
-    whole = array.dtype.kind in "iu" or bool((array == np.trunc(array)).all())
+    low, high, whole = _measure(array)
     if low >= 0 and high <= 1 and (high > 0 or not whole):
         name = "0 and 1" if whole else "levels from 0 to 1"
-        return np.rint(array * 255.0).astype(np.uint8), (f"{name} scaled to 0 and 255",)
+        return True, (f"{name} scaled to 0 and 255",)
     if not (low >= 0 and high <= 255 and whole):
         raise UserError(
             f"{given} from {low} to {high}, "
             "must be shares from 0 to 1, or whole numbers from 0 to 255"
         )
     changes = () if array.dtype == np.uint8 else (f"{array.dtype} taken as levels of 0 to 255",)
-    return array.astype(np.uint8), changes
+    return False, changes
+
+
+def _measure(array: NDArray[Any]) -> tuple[Any, Any, bool]:
+    """The lowest and the highest number, NaN if one is, and whether all are whole."""
+    ends, whole = [], True
+    for piece in (array[part] for part in cut(array)):
+        ends += [piece.min(), piece.max()]
+        whole = whole and (array.dtype.kind in "iu" or bool((piece == np.trunc(piece)).all()))
+        release(array)
+    return np.min(ends), np.max(ends), whole

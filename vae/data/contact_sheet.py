@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from vae.data.datasets import DatasetRef, load
-from vae.data.formats import Split
+from vae.data.datasets import DatasetRef
+from vae.data.mapped import read_examples
 from vae.store.promises import Store
 
 SHEET = "contact-sheet.png"
@@ -23,13 +23,16 @@ def write_sheet(ref: DatasetRef, store: Store) -> str:
     """
     key = f"{ref.key}/{SHEET}"
     if not store.exists(key):
-        store.put(key, draw_sheet(load(ref, store, "train"), ref.class_names))
+        images, labels = read_examples(ref, store, "train", _IMAGES)
+        store.put(key, draw_sheet(images.numpy(), labels.numpy(), ref.class_names))
     return f"{store.uri.removeprefix('file://')}/{key}"
 
 
-def draw_sheet(split: Split, class_names: tuple[str, ...]) -> bytes:
+def draw_sheet(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], class_names: tuple[str, ...]
+) -> bytes:
     """PNG of the first images, each above its class; without names, its number."""
-    images, labels = split.images[:_IMAGES], split.labels[:_IMAGES]
+    images, labels = images[:_IMAGES], labels[:_IMAGES]
     rows = -(-len(images) // _COLUMNS)
     cell = (_SIDE + _GAP, _SIDE + _TEXT + _GAP)
     sheet = Image.new("RGB", (_COLUMNS * cell[0] + _GAP, rows * cell[1] + _GAP), _PAPER)

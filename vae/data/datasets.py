@@ -1,7 +1,6 @@
-"""Datasets: fetched, verified, parsed, split, and written to the store once."""
+"""Datasets: fetched, verified, parsed, split, and written to the store once, shard by shard."""
 
 import dataclasses
-import io
 import json
 import os
 import re
@@ -9,16 +8,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vae.data.arrays import fit_images
 from vae.data.catalogue import DATASETS, DatasetSpec
 from vae.data.formats import Parsed, Split
 from vae.data.images import Look
 from vae.data.local_sets import locate_set, open_set
+from vae.data.preparing import prepare_in
+from vae.data.shards import ShardWriter
 from vae.data.sources import fetch, find_cache, log
 from vae.errors import UserError, suggest
 from vae.experiments.settings import DataConfig
@@ -27,7 +23,7 @@ from vae.store.promises import Store
 
 FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused
 _LOCAL = "2"  # the same for local sets alone
-_REMEDY = "delete this folder and begin a new run, which prepares the dataset again"
+REMEDY = "delete this folder and begin a new run, which prepares the dataset again"
 
 
 class ChecksumError(UserError):
@@ -104,7 +100,12 @@ def prepare(config: DataConfig, store: Store) -> DatasetRef:
     found = open_set(located)
     name = re.sub(r"[^a-z0-9]+", "-", found.title.lower()).strip("-") or "local"
     key = _derive_key(name, found.contents | {"": _LOCAL}, config)  # no content has an empty name
-    ref = _find(key, store) or _write(key, name, found.parse(), located, store)
+    ref = _find(key, store)
+    if ref is None:
+        with prepare_in(find_cache(), Path(key).name) as folder:
+            ref = _find(key, store) or _write(
+                key, name, found.parse(folder), located, store, folder
+            )
     if ref.notes:
         log.warning("data     %s: %s", name, ", ".join(ref.notes))
     return ref
@@ -116,20 +117,9 @@ def prepare_from(spec: DatasetSpec, config: DataConfig, store: Store, cache: Pat
     if ref := _find(key, store):
         return ref
     files = fetch(spec.name, spec.digests, spec.sources(), cache / spec.name)
-    parsed = spec.parse(files)
-    return _write(key, spec.name, parsed._replace(class_names=spec.class_names), config, store)
-
-
-def load(ref: DatasetRef, store: Store, split: str) -> Split:
-    """One of the splits in `ref.counts`; raises ChecksumError."""
-    loaded = Split(_read(f"{split}.npy", ref, store), _read(f"{split}-labels.npy", ref, store))
-    expected, found = (ref.counts.get(split), *ref.shape), loaded.images.shape
-    if found != expected or int(loaded.labels.max()) >= ref.classes:
-        raise ChecksumError(
-            f"{store.uri}/{ref.key}/dataset.json: says {expected} and {ref.classes} classes of "
-            f"{split}, found {found} and labels up to {loaded.labels.max()}; {_REMEDY}"
-        )
-    return loaded
+    parsed = spec.parse(files)._replace(class_names=spec.class_names)
+    with prepare_in(cache, Path(key).name) as folder:
+        return _find(key, store) or _write(key, spec.name, parsed, config, store, folder)
 
 
 def hold_out(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
@@ -137,7 +127,7 @@ def hold_out(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
 
     A set with a validation split of its own keeps it.
     """
-    total = len(parsed.train.images)
+    total = len(parsed.train.labels)
     held_out = 0 if parsed.val else config.validation
     if held_out >= total:
         raise UserError(
@@ -146,12 +136,12 @@ def hold_out(parsed: Parsed, config: DataConfig) -> dict[str, Split]:
         )
     train = total - held_out
     parts = {
-        "train": Split(parsed.train.images[:train], parsed.train.labels[:train]),
-        "val": parsed.val or Split(parsed.train.images[train:], parsed.train.labels[train:]),
+        "train": parsed.train.choose(slice(train)),
+        "val": parsed.val or parsed.train.choose(slice(train, None)),
         "test": parsed.test,
     }
     first = slice(config.limit or None)
-    return {name: Split(images[first], labels[first]) for name, (images, labels) in parts.items()}
+    return {name: split.choose(first) for name, split in parts.items()}
 
 
 def _derive_key(name: str, digests: Mapping[str, str], config: DataConfig) -> str:
@@ -171,9 +161,9 @@ def _find(key: str, store: Store) -> DatasetRef | None:
     try:
         ref = DatasetRef.from_json(data)
     except UserError as error:
-        raise ChecksumError(f"{where}: {error}; {_REMEDY}") from error
+        raise ChecksumError(f"{where}: {error}; {REMEDY}") from error
     if ref.key != key or ref.digest != _hash_files(ref.files):
-        raise ChecksumError(f"{where}: its key or digest is not that of its files; {_REMEDY}")
+        raise ChecksumError(f"{where}: its key or digest is not that of its files; {REMEDY}")
     return ref
 
 
@@ -181,41 +171,24 @@ def _hash_files(files: Mapping[str, str]) -> str:
     return hash_bytes(json.dumps(sorted(files.items())).encode())
 
 
-def _write(key: str, name: str, parsed: Parsed, config: DataConfig, store: Store) -> DatasetRef:
-    """Write the arrays, then the record without which nobody looks at them."""
-    splits, digests, changes = hold_out(parsed, config), {}, tuple[str, ...]()
-    for part, (images, labels) in splits.items():
-        fitted, changes = fit_images(images, Look.of(config))
-        splits[part] = Split(fitted, labels)
-    for part, (images, labels) in splits.items():
-        for file, array in ((f"{part}.npy", images), (f"{part}-labels.npy", labels)):
-            buffer = io.BytesIO()
-            np.save(buffer, array, allow_pickle=False)
-            digests[file] = hash_bytes(buffer.getvalue())
-            store.put(f"{key}/{file}", buffer.getvalue())
+def _write(
+    key: str, name: str, parsed: Parsed, config: DataConfig, store: Store, folder: Path
+) -> DatasetRef:
+    """Write every split, then the record without which nobody looks at them."""
+    writer, splits = ShardWriter(store, key, folder), hold_out(parsed, config)
+    written = {part: writer.write(part, one, Look.of(config)) for part, one in splits.items()}
+    files = {file: digest for one in written.values() for file, digest in one.files.items()}
     ref = DatasetRef(
         key=key,
         name=name,
-        digest=_hash_files(digests),
-        shape=splits["train"].images.shape[1:],
-        counts={part: len(images) for part, (images, _) in splits.items()},
+        digest=_hash_files(files),
+        shape=written["train"].shape,
+        counts={part: len(split.labels) for part, split in splits.items()},
         classes=parsed.classes,
-        files=digests,
+        files=files,
         class_names=parsed.class_names,
-        notes=(*parsed.notes, *changes),
+        notes=(*parsed.notes, *written["test"].changes),
     )
     with suppress(FileExistsError):  # another process was first, with the same bytes
         store.create(f"{key}/dataset.json", ref.to_json().encode())
     return ref
-
-
-def _read(file: str, ref: DatasetRef, store: Store) -> NDArray[Any]:
-    where, expected = f"{store.uri}/{ref.key}/{file}", ref.files[file]
-    try:
-        data = store.read(f"{ref.key}/{file}")
-    except FileNotFoundError as error:
-        raise ChecksumError(f"{where}: missing; {_REMEDY}") from error
-    if (found := hash_bytes(data)) != expected:
-        raise ChecksumError(f"{where}: sha256 expected {expected}, found {found}; {_REMEDY}")
-    array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    return array

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae.data.packages import read_tar
+from vae.data.pixels import Chosen, Pixels
 from vae.data.sources import BAD_ARCHIVE
 from vae.errors import UserError, extract_message
 
@@ -21,8 +22,13 @@ CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 class Split(NamedTuple):
     """Images uint8 [N, C, H, W] and labels int64 [N]."""
 
-    images: NDArray[np.uint8]
+    images: Pixels
     labels: NDArray[np.int64]
+
+    def choose(self, rows: slice | NDArray[np.int64]) -> "Split":
+        """Some of them, of which no image is read yet."""
+        numbers = np.arange(len(self.labels))[rows]
+        return Split(Chosen(self.images, numbers), self.labels[numbers])
 
 
 class Parsed(NamedTuple):

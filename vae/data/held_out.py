@@ -6,25 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae.data.formats import Parsed, Split
+from vae.data.pixels import Pixels
 from vae.errors import UserError
-from vae.files import hash_bytes
 
 FEWEST_IMAGES = 14
 FEWEST_HELD_OUT = 2  # a picture joins two of them
 
 
 def hold_out(
-    images_NCHW: NDArray[np.uint8], labels_N: NDArray[np.int64], given: Sequence[str]
+    images: Pixels, labels_N: NDArray[np.int64], digests: Sequence[str], given: Sequence[str]
 ) -> Parsed:
     """Order by content, and split: as `given` ("train", "val", "test"; or "" for all of them).
 
     Without a test split that is given, it is about one training image in seven, MNIST's share. An
-    image's SHA-256 decides, so that it keeps its place when others come: the test split has those
-    below a seventh of all digests, and the validation split will have those next to them. What an
-    older model was trained on is then never among the images by which a new one is to beat it.
-    Raises UserError for too few images.
+    image's SHA-256, its digest, decides, so that it keeps its place when others come: the test
+    split has those below a seventh of all digests, and the validation split will have those next to
+    them. What an older model was trained on is then never among the images by which a new one is to
+    beat it. Raises UserError for too few images.
     """
-    digests = [hash_bytes(image.tobytes()) for image in images_NCHW]
     order = sorted(
         range(len(digests)), key=lambda row: (digests[row], int(labels_N[row])), reverse=True
     )
@@ -35,7 +34,8 @@ def hold_out(
     if not rows["test"]:
         rows["train"], rows["test"] = _cut(rows["train"], digests)
     _check_counts({split: len(rows[split]) for split in set(given) - {""}})
-    parts = {part: Split(images_NCHW[some], labels_N[some]) for part, some in rows.items()}
+    whole = Split(images, labels_N)
+    parts = {part: whole.choose(np.array(some, np.int64)) for part, some in rows.items()}
     shared = _count_shared(rows, digests)
     return Parsed(
         parts["train"],

@@ -1,27 +1,32 @@
 """One's own images: a folder of files, or what a pattern, a table or a .npy file names."""
 
 import os
+import shutil
+import tempfile
 import warnings
-from collections import Counter
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vae.data import arrays
+from vae.data.decoded import DecodedImages, Kept, Outcome, count_changes, keep_parts
 from vae.data.formats import Parsed
 from vae.data.held_out import hold_out
-from vae.data.images import Decoded, Look, decode
+from vae.data.images import Look, decode
 from vae.data.layouts import Item, Layout, find_images
+from vae.data.pixels import Pixels
 from vae.data.places import Place, Target, open_place, parse_target, show_name
+from vae.data.traits import Traits, find_oddities, note, note_all
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
-from vae.files import hash_bytes
+from vae.files import hash_bytes, hash_file
 
 READERS = 16  # threads: on S3 each read is a request, and decoders leave Python to others
-DIM = 32  # a set with no brighter level than this is dark by mistake: of 0 and 1, or of classes
 _One = TypeVar("_One")
 _Made = TypeVar("_Made")
 
@@ -30,12 +35,13 @@ class LocalSet(NamedTuple):
     """A set that was found: its title, what its content follows from, and how it is read.
 
     `contents`: what identifies the set, the SHA-256 of every file among it; equal for the same
-    files wherever they lie. `parse` raises UserError.
+    files wherever they lie. `parse` takes a folder, in which it keeps what it decodes for as long
+    as the images are read, and finds it again after a kill; it raises UserError.
     """
 
     title: str
     contents: dict[str, str]
-    parse: Callable[[], Parsed]
+    parse: Callable[[Path], Parsed]
 
 
 def open_set(config: DataConfig) -> LocalSet:
@@ -55,38 +61,53 @@ def open_set(config: DataConfig) -> LocalSet:
         "left out": hash_bytes(repr(layout.left_out).encode()),
         "broken": config.broken,
     }
-    return LocalSet(target.title, contents, lambda: _parse_images(place, layout, digests, config))
+    return LocalSet(
+        target.title,
+        contents,
+        lambda folder: _parse_images(place, layout, digests, config, folder),
+    )
 
 
 def _open_array(place: Place, target: Target) -> LocalSet:
     """A .npy file, and beside it, if there is one, NAME-labels.npy."""
-    data = place.read(target.file)
+    scratch = Path(tempfile.mkdtemp(prefix="vae-array-"))
+    path = place.fetch(target.file, scratch)
     beside = f"{target.file[:-4]}-labels.npy"
-    labels = place.read(beside) if place.exists(beside) else None
-    contents = {"array": hash_bytes(data), "labels": hash_bytes(labels or b"")}
+    labels = place.fetch(beside, scratch) if place.exists(beside) else None
+    contents = {
+        "array": hash_file(path),
+        "labels": hash_bytes(b"") if labels is None else hash_file(labels),
+    }
 
-    def parse() -> Parsed:
-        images, notes = arrays.read_images(data, target.file)
-        if labels is None:
-            return _build(images, [("", "")] * len(images), notes)
-        names = arrays.read_labels(labels, beside, len(images))
-        return _build(images, [(name, "") for name in names], (*notes, f"classes from {beside}"))
+    def parse(folder: Path) -> Parsed:
+        images, notes = arrays.open_images(path, target.file)
+        given = [("", "")] * len(images)
+        if labels is not None:
+            names = arrays.read_labels(labels, beside, len(images))
+            given, notes = [(name, "") for name in names], (*notes, f"classes from {beside}")
+        traits = note_all(images)
+        if hash_file(path) != contents["array"]:
+            raise UserError(f"{target.file}: it has changed while the set was read")
+        return _build(images, traits, given, notes)
 
+    weakref.finalize(parse, shutil.rmtree, scratch, ignore_errors=True)
     return LocalSet(target.title, contents, parse)
 
 
 def _parse_images(
-    place: Place, layout: Layout, digests: Sequence[str], config: DataConfig
+    place: Place, layout: Layout, digests: Sequence[str], config: DataConfig, folder: Path
 ) -> Parsed:
+    """Decode every image once, into parts in the folder, and say how they are split."""
     look = Look.of(config)
 
-    def read(job: tuple[Item, str]) -> Decoded | UserError:
-        item, digest = job
+    def read(number: int) -> Outcome:
+        item = layout.items[number]
         data = place.read(item.where)
-        if hash_bytes(data) != digest:
+        if hash_bytes(data) != digests[number]:
             raise UserError(f"{show_name(item.where)}: it has changed while the set was read")
         try:
-            return decode(data, look)
+            image, changes = decode(data, look)
+            return image, note(image), changes
         except UserError as error:
             told = UserError(f"{show_name(item.where)}: {error}")
             if config.broken == "refuse":
@@ -95,70 +116,76 @@ def _parse_images(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of decoders, about what is beside the pixels
-        found = list(_map(read, zip(layout.items, digests, strict=True)))
-    broken = [one for one in found if isinstance(one, UserError)]
-    images = [
-        (item, one)
-        for item, one in zip(layout.items, found, strict=True)
-        if isinstance(one, Decoded)
+        parts = keep_parts(folder, len(digests), lambda numbers: _map(read, numbers))
+        found = [(part, one) for part, kept in parts for one in kept]
+    broken = [one.error for _, one in found if one.error]
+    whole = [
+        (item, place) for item, place in zip(layout.items, found, strict=True) if not place[1].error
     ]
-    changes = Counter(change for _, one in images for change in one.changes)
     skipped = (f"{len(broken)} skipped ({broken[0]})",) if broken else ()
-    pixels, merged = _stack(images)
-    counted = (f"{count} {change}" for change, count in sorted(changes.items()))
-    given = [(item.label, item.split) for item, _ in images]
-    return _build(pixels, given, (*layout.left_out, *skipped, *counted, *merged))
+    _check_sizes([(item, kept) for item, (_, kept) in whole])
+    images = DecodedImages(folder, [place for _, place in whole])
+    traits, merged = _merge(images)
+    given = [(item.label, item.split) for item, _ in whole]
+    changes = count_changes(one for _, one in found)
+    return _build(images, traits, given, (*layout.left_out, *skipped, *changes, *merged))
 
 
-def _stack(images: Sequence[tuple[Item, Decoded]]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """All images in one array, grey ones in three equal channels where others are in colour."""
-    if not images:
+def _check_sizes(found: Sequence[tuple[Item, Kept]]) -> None:
+    """Raise UserError where not all images have one height and width, or there are none."""
+    if not found:
         raise UserError("no whole image is left")
-    first, one = images[0]
-    for item, other in images:
-        if other.image.shape[1:] != one.image.shape[1:]:
+    first, one = found[0]
+    for item, other in found:
+        if other.shape[1:] != one.shape[1:]:
             raise UserError(
-                f"{show_name(item.where)}: (height, width) {other.image.shape[1:]}, but "
-                f"{show_name(first.where)} has {one.image.shape[1:]}; all must agree, or data.size "
+                f"{show_name(item.where)}: (height, width) {other.shape[1:]}, but "
+                f"{show_name(first.where)} has {one.shape[1:]}; all must agree, or data.size "
                 "must say what to bring them to"
             )
-    grey = sum(len(other.image) == 1 for _, other in images)
-    if grey in (0, len(images)):
-        return np.stack([other.image for _, other in images]), ()
-    colour = [np.broadcast_to(other.image, (3, *other.image.shape[1:])) for _, other in images]
-    return np.stack(colour), (f"{grey} grey among colour, taken as colour",)
+
+
+def _merge(images: DecodedImages) -> tuple[list[Traits], tuple[str, ...]]:
+    """The traits of all images, grey ones as three equal channels where others are in colour."""
+    kept = [one for _, one in images.places]
+    grey = sum(one.shape[0] == 1 for one in kept)
+    if grey in (0, len(kept)):
+        return [one.traits for one in kept], ()
+    traits = [
+        one.traits if one.shape[0] == images.channels else note(images[np.array([number])][0])
+        for number, one in enumerate(kept)
+    ]
+    return traits, (f"{grey} grey among colour, taken as colour",)
 
 
 def _build(
-    images_NCHW: NDArray[np.uint8], given: Sequence[tuple[str, str]], notes: tuple[str, ...]
+    images: Pixels,
+    traits: Sequence[Traits],
+    given: Sequence[tuple[str, str]],
+    notes: tuple[str, ...],
 ) -> Parsed:
     """Number the classes in order of name, and split. `given`: the class and split of each."""
     names = sorted({label for label, _ in given})
     numbers = {name: number for number, name in enumerate(names)}
     labels = np.array([numbers[label] for label, _ in given], np.int64)
-    parsed = hold_out(images_NCHW, labels, [split for _, split in given])
+    digests = [one.digest for one in traits]
+    parsed = hold_out(images, labels, digests, [split for _, split in given])
     shown = () if names == [""] else tuple(show_name(name) or "(no folder)" for name in names)
-    notes = (*notes, *parsed.notes, *_find_oddities(images_NCHW))
+    notes = (*notes, *parsed.notes, *find_oddities(traits, images.shape[1]))
     return parsed._replace(class_names=shown, notes=notes)
 
 
-def _find_oddities(images_NCHW: NDArray[np.uint8]) -> tuple[str, ...]:
-    """What is right by the files, but hardly what is meant."""
-    darkest, brightest = int(images_NCHW.min()), int(images_NCHW.max())
-    if darkest == brightest:
-        return (f"every level of every image is {darkest}",)
-    if brightest < DIM:
-        return (f"no level is above {brightest} of 255",)
-    if images_NCHW.shape[1] == 3 and (images_NCHW == images_NCHW[:, :1]).all():
-        return ("all are grey in three equal channels, data.colours = 1 keeps one",)
-    return ()
-
-
 def _map(work: Callable[[_One], _Made], jobs: Iterable[_One]) -> Iterator[_Made]:
-    """Yield the results in order; the first error, in that order, ends it."""
+    """Yield the results in order, few of them ahead; the first error, in that order, ends it."""
+    waiting: deque[Future[_Made]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
         try:
-            yield from pool.map(work, jobs)
+            for job in jobs:
+                waiting.append(pool.submit(work, job))
+                if len(waiting) > 2 * READERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 

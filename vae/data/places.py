@@ -50,6 +50,12 @@ class Place(Protocol):
     def read(self, file: str) -> bytes:
         """The content of a file, by its path in the folder. Raises UserError."""
 
+    def fetch(self, file: str, folder: Path) -> Path:
+        """A file of this machine with that content, written to `folder` if there is none.
+
+        Raises UserError.
+        """
+
 
 def parse_target(name: str) -> Target:
     """What the name of a set means; nothing is looked for but a path that holds *, ? or [."""
@@ -106,6 +112,11 @@ class LocalFolder:
         with self._explain_errors(file):
             return (self.root / file).read_bytes()
 
+    def fetch(self, file: str, folder: Path) -> Path:
+        with self._explain_errors(file):
+            (self.root / file).open("rb").close()
+        return self.root / file
+
     def _walk(
         self, below: str, above: tuple[tuple[int, int], ...], left_out: Counter[str]
     ) -> Iterator[str]:
@@ -160,10 +171,21 @@ class StorePlace:
             return self.store.exists(file)
 
     def read(self, file: str) -> bytes:
+        with self._explain_errors(file):
+            return self.store.read(file)
+
+    def fetch(self, file: str, folder: Path) -> Path:
+        fetched = folder / Path(file).name
+        with self._explain_errors(file):
+            self.store.download(file, fetched)
+        return fetched
+
+    @contextmanager
+    def _explain_errors(self, file: str) -> Iterator[None]:
         where = f"{self.store.uri}/{show_name(file)}"
         try:
             with self.store.explain_errors():
-                return self.store.read(file)
+                yield
         except ValueError as error:
             raise UserError(f"{where}: cannot be read: {extract_message(error)}") from error
         except UserError as error:
@@ -195,6 +217,12 @@ class UrlPlace:
         with self._explain_errors(file):
             data: bytes = self.filesystem.cat_file(f"{self.root.rstrip('/')}/{file}")
         return data
+
+    def fetch(self, file: str, folder: Path) -> Path:
+        fetched = folder / Path(file).name
+        with self._explain_errors(file):
+            self.filesystem.get_file(f"{self.root.rstrip('/')}/{file}", str(fetched))
+        return fetched
 
     @contextmanager
     def _explain_errors(self, file: str = "") -> Iterator[None]:

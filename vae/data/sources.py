@@ -1,12 +1,15 @@
 """Where a dataset's files come from, and the proof that they are the right bytes."""
 
+import functools
 import gzip
 import logging
 import os
 import re
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -85,6 +88,18 @@ def find_cache() -> Path:
         except RuntimeError as error:
             raise UserError(f"VAE_CACHE {own!r}: there is no such user") from error
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-pipeline"
+
+
+@functools.cache
+def choose_writable(cache: Path) -> Path:
+    """The cache, or where it can't be written a folder of what is temporary, which is told."""
+    with suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+    if os.access(cache, os.W_OK | os.X_OK):
+        return cache
+    instead = Path(tempfile.gettempdir()) / "vae-cache"
+    log.warning("cache: %s can't be written: %s is used, or set VAE_CACHE", cache, instead)
+    return instead
 
 
 def fetch(

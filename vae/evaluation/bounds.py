@@ -14,6 +14,7 @@ from torch import Tensor
 from vae.experiments.settings import EvaluationConfig
 from vae.models.densities import gaussian_kl, gaussian_kl_BD
 from vae.models.importance_bound import choose_block, importance_bound
+from vae.models.levels import Images
 from vae.models.networks import VAE
 from vae.models.seeds import derive_seed
 
@@ -100,7 +101,7 @@ def count_chunks(n_images: int) -> int:
     return -(-n_images // CHUNK_IMAGES)
 
 
-def sum_elbo(model: VAE, images_NCHW: Tensor, indices: Iterable[int], seed: int) -> Sums:
+def sum_elbo(model: VAE, images_NCHW: Images, indices: Iterable[int], seed: int) -> Sums:
     """ELBO sums over the named chunks, one posterior sample per image and the closed-form KL.
 
     `images_NCHW`: the whole split, uint8 0/1 if binarised, else grey levels as float in [0, 1].
@@ -109,7 +110,7 @@ def sum_elbo(model: VAE, images_NCHW: Tensor, indices: Iterable[int], seed: int)
 
 
 def sum_likelihood(
-    model: VAE, images_NCHW: Tensor, indices: Iterable[int], config: EvaluationConfig
+    model: VAE, images_NCHW: Images, indices: Iterable[int], config: EvaluationConfig
 ) -> Sums:
     """As `sum_elbo`, with the K-sample importance-weighted bound on log p(x) as well."""
 
@@ -128,14 +129,15 @@ ChunkBound = Callable[[Tensor, Tensor, Tensor, torch.Generator], float]
 
 @torch.no_grad()
 def sum_chunks(
-    model: VAE, images_NCHW: Tensor, indices: Iterable[int], seed: int, log_px: ChunkBound
+    model: VAE, images_NCHW: Images, indices: Iterable[int], seed: int, log_px: ChunkBound
 ) -> Sums:
     """Sum over chunks; each chunk's noise comes from its own generator on the model's device."""
     sums = Sums.zero(model.latent_dim)
     noise = torch.Generator(model.device)
     for index in indices:
         noise.manual_seed(derive_seed(seed, "evaluate", index))
-        x_BCHW = images_NCHW[index * CHUNK_IMAGES :][:CHUNK_IMAGES].to(model.device, model.dtype)
+        chunk = slice(index * CHUNK_IMAGES, (index + 1) * CHUNK_IMAGES)
+        x_BCHW = images_NCHW[chunk].to(model.device, model.dtype)
         mu_BD, logvar_BD = model.encode(x_BCHW)
         eps_BD = torch.empty_like(mu_BD).normal_(generator=noise)
         z_BD = model.reparameterize(mu_BD, logvar_BD, eps_BD)

@@ -17,7 +17,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.models.levels import to_unit
+from vae.data.rows import Rows
+from vae.models.levels import Images, split, to_unit
 from vae.models.seeds import derive_seed, draw_permutation
 
 FORMAT = 1  # raise it with anything that changes the features, so that old ones are not reused
@@ -63,7 +64,7 @@ class JudgedClassifier(NamedTuple):
 
 
 def train_classifier(
-    images_NCHW: Tensor, labels_N: Tensor, shape: tuple[int, int, int], classes: int
+    images_NCHW: Tensor | Rows, labels_N: Tensor, shape: tuple[int, int, int], classes: int
 ) -> Classifier:
     """A classifier of uint8 images; the same images give the same weights on the same machine."""
     with use_one_thread():
@@ -82,7 +83,7 @@ def use_one_thread() -> Iterator[None]:
 
 
 def train_on_threads(
-    images_NCHW: Tensor, labels_N: Tensor, shape: tuple[int, int, int], classes: int
+    images_NCHW: Tensor | Rows, labels_N: Tensor, shape: tuple[int, int, int], classes: int
 ) -> Classifier:
     """`train_classifier` on the threads that there are: fresh weights, then Adam for all epochs."""
     with torch.random.fork_rng(devices=[]):
@@ -110,7 +111,7 @@ def to_grey(images_NCHW: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def extract_features(classifier: Classifier, images_NCHW: Tensor) -> Tensor:
+def extract_features(classifier: Classifier, images_NCHW: Images) -> Tensor:
     """What the last layer sees, [N, FEATURES] on the CPU, of bytes or of pixels in [0, 1]."""
     return torch.cat(
         [classifier.body(chunk).cpu() for chunk in iterate_chunks(classifier, images_NCHW)]
@@ -118,7 +119,7 @@ def extract_features(classifier: Classifier, images_NCHW: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure_accuracy(classifier: Classifier, images_NCHW: Tensor, labels_N: Tensor) -> float:
+def measure_accuracy(classifier: Classifier, images_NCHW: Images, labels_N: Tensor) -> float:
     """The share of images that the classifier gives their label."""
     guesses = [
         classifier(chunk).argmax(1).cpu() for chunk in iterate_chunks(classifier, images_NCHW)
@@ -131,10 +132,10 @@ def measure_chance(labels_N: Tensor) -> float:
     return float(labels_N.bincount().max() / len(labels_N))
 
 
-def iterate_chunks(classifier: Classifier, images_NCHW: Tensor) -> Iterator[Tensor]:
+def iterate_chunks(classifier: Classifier, images_NCHW: Images) -> Iterator[Tensor]:
     """The images as the classifier takes them, some at a time, on its device."""
     at = classifier.head.weight
-    return (to_grey(chunk.to(at.device)) for chunk in torch.split(images_NCHW, AT_ONCE))
+    return (to_grey(chunk.to(at.device)) for chunk in split(images_NCHW, AT_ONCE))
 
 
 def to_bytes(judged: JudgedClassifier, dataset_digest: str) -> bytes:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae.data.binarization import prepare_inputs
+from vae.data.rows import Rows
 from vae.evaluation.bounds import Sums, sum_likelihood
 from vae.evaluation.classifier import Classifier, extract_features
 from vae.evaluation.frechet import Gaussian, estimate_gaussian, frechet_distance
@@ -17,7 +18,7 @@ from vae.experiments.settings import EvaluationConfig, Experiment
 from vae.models.networks import VAE
 from vae.models.seeds import derive_seed
 
-Labelled = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], labels int64 [N]
+Labelled = tuple[Tensor | Rows, Tensor]  # images uint8 [N, C, H, W], labels int64 [N]
 FRECHET_IMAGES = 10_000  # of each set, or as many as the test split has
 DRAWN_AT_ONCE = 500
 
@@ -47,22 +48,23 @@ def measure_images(
     A model's images are pixel probabilities. These are the grey levels that it expects, also where
     it was trained on binarised ones: means are compared with grey levels.
     """
-    real = test[0][:FRECHET_IMAGES]
-    seen = prepare_inputs(test[0], experiment.data)[: len(real)]
+    compared = min(FRECHET_IMAGES, len(test[0]))
+    seen = prepare_inputs(test[0], experiment.data)
     noise = torch.Generator().manual_seed(derive_seed(experiment.evaluation.seed, "frechet"))
-    sizes = [len(part) for part in torch.split(real, DRAWN_AT_ONCE)]
+    parts = [
+        slice(at, min(at + DRAWN_AT_ONCE, compared)) for at in range(0, compared, DRAWN_AT_ONCE)
+    ]
     sets: dict[str, Iterable[Tensor]] = {
-        "samples": (model.sample(n, noise) for n in sizes),
+        "samples": (model.sample(part.stop - part.start, noise) for part in parts),
         "reconstructions": (
-            model.reconstruct(x_BCHW.to(model.device, model.dtype))
-            for x_BCHW in torch.split(seen, sizes)
+            model.reconstruct(seen[part].to(model.device, model.dtype)) for part in parts
         ),
-        "floor": torch.split(train[0][: len(real)], DRAWN_AT_ONCE),
+        "floor": (train[0][part] for part in parts if part.start < len(train[0])),
     }
-    reference = describe_features(classifier, torch.split(real, DRAWN_AT_ONCE))
+    reference = describe_features(classifier, (test[0][part] for part in parts))
     return {
-        f"frechet_{name}": frechet_distance(describe_features(classifier, parts), reference)
-        for name, parts in sets.items()
+        f"frechet_{name}": frechet_distance(describe_features(classifier, images), reference)
+        for name, images in sets.items()
     }
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vae.models.levels import Images, split
 from vae.models.networks import VAE
 
 L2 = 1e-4  # on the weights of standardised latents, beside the mean negative log-likelihood
@@ -16,11 +17,9 @@ ENCODED_AT_ONCE = 1000
 
 
 @torch.no_grad()
-def encode_means(model: VAE, images_NCHW: Tensor) -> Tensor:
+def encode_means(model: VAE, images_NCHW: Images) -> Tensor:
     """E[z|x], float64 [N, D] on the CPU, of images as the model sees them."""
-    chunks = (
-        chunk.to(model.device, model.dtype) for chunk in torch.split(images_NCHW, ENCODED_AT_ONCE)
-    )
+    chunks = (chunk.to(model.device, model.dtype) for chunk in split(images_NCHW, ENCODED_AT_ONCE))
     return torch.cat([model.encode(chunk)[0].double().cpu() for chunk in chunks])
 
 

@@ -1,5 +1,6 @@
 """A user's images as a pulled model takes them."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from vae.data import arrays
 from vae.data.images import Look, decode
 from vae.data.layouts import find_images
 from vae.data.local_sets import locate_set
+from vae.data.pixels import cut
 from vae.data.places import open_place, parse_target, show_name
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
@@ -58,9 +60,12 @@ def read_images(where: str, model: VAE, data: DataConfig) -> Iterator[Batch]:
     target = parse_target(found)
     place = open_place(target.folder)
     if target.file.lower().endswith(".npy"):
-        images, _ = arrays.read_images(place.read(target.file), target.file)
+        with tempfile.TemporaryDirectory(prefix="vae-array-") as folder:  # a map outlives its file
+            images, _ = arrays.open_images(place.fetch(target.file, Path(folder)), target.file)
         names = [f"{target.file}[{row}]" for row in range(len(images))]
-        pixels: Iterator[np.ndarray[Any, Any]] = iter(images)
+        pixels: Iterator[np.ndarray[Any, Any]] = (
+            image for piece in cut(images) for image in images[piece]
+        )
     else:
         items = find_images(place, target).items
         look = Look.of(replace(data, colours=model.shape[0]))

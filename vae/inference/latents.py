@@ -27,7 +27,7 @@ def encode(model: VAE, batches: Iterable[Batch], data: DataConfig) -> bytes:
     names: list[str] = []
     statistics = []
     for batch in batches:
-        pixels = prepare_inputs(batch.images, data).to(model.dtype)
+        pixels = prepare_inputs(batch.images, data)[:].to(model.dtype)
         statistics.append(torch.stack(model.encode(pixels)))
         names += batch.names
     if not names:

@@ -1,12 +1,26 @@
 """Pixels as bytes and as numbers in [0, 1]: the one scale on which every model sees them."""
 
-from typing import NamedTuple
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 LEVELS = 256  # of a byte
 AT_ONCE = 1000  # images taken as floats
+WHOLE_BYTES = 256_000_000  # of images that are summed at once
+
+
+class Images(Protocol):
+    """Images [N, C, H, W] of which one takes some: a tensor, or what reads them when asked."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
 class Moments(NamedTuple):
@@ -36,8 +50,26 @@ def from_unit(x: Tensor) -> Tensor:
     return (x * (LEVELS - 1)).round()
 
 
-def measure_moments(images_NCHW: Tensor) -> Moments:
+def split(images: Images, at_once: int) -> Iterator[Tensor]:
+    """Yield all images, some at a time."""
+    return (images[start : start + at_once] for start in range(0, len(images), at_once))
+
+
+def measure_moments(images_NCHW: Images) -> Moments:
     """The moments of uint8 images, float32."""
-    squares = [to_unit(part).square().sum(0) for part in torch.split(images_NCHW, AT_ONCE)]
-    mean_CHW = images_NCHW.float().mean(0) / (LEVELS - 1)
+    squares = [to_unit(part).square().sum(0) for part in split(images_NCHW, AT_ONCE)]
+    mean_CHW = measure_mean_level(images_NCHW) / (LEVELS - 1)
     return Moments(mean_CHW, torch.stack(squares).sum(0) / len(images_NCHW))
+
+
+def measure_mean_level(images_NCHW: Images) -> Tensor:
+    """The mean image, in levels, float32.
+
+    A set that one shard holds is summed at once, in float32: weights that were published begin with
+    how that rounds. A larger one is summed in whole numbers, exactly.
+    """
+    if math.prod(images_NCHW.shape) <= WHOLE_BYTES:
+        return images_NCHW[:].float().mean(0)
+    sums = (part.sum(0, dtype=torch.int64) for part in split(images_NCHW, AT_ONCE))
+    total = sum(sums, torch.zeros(images_NCHW.shape[1:], dtype=torch.int64))
+    return (total.double() / len(images_NCHW)).float()

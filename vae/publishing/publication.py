@@ -6,13 +6,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
 
 from vae.data.binarization import prepare_inputs
-from vae.data.datasets import DatasetRef, load
-from vae.data.formats import Split
+from vae.data.datasets import DatasetRef
+from vae.data.mapped import Examples, open_rows, read_examples
 from vae.errors import UserError
 from vae.evaluation.baseline import measure_independent_pixels
 from vae.experiments.settings import Experiment
@@ -62,8 +60,7 @@ def publish_run(
     """
     metrics = stages["evaluate"]["metrics"]
     check_finite(metrics)
-    test = load(ref, run.store, "test")
-    examples = Split(test.images[:EXAMPLES], test.labels[:EXAMPLES])
+    examples = read_examples(ref, run.store, "test", EXAMPLES)
     pictures = draw_pictures(model, examples)
     report = render_page(gather_findings(run, model))
     with tempfile.TemporaryDirectory(prefix="vae-publish-") as name:
@@ -130,7 +127,7 @@ def find_flaw(
     """Why nobody could use the model, in one line; empty if it has learnt something."""
     if metrics["test/active_units"] == 0:
         return "its posterior has collapsed: no latent tells anything of an image"
-    train, val = (torch.from_numpy(load(ref, store, split).images) for split in ("train", "val"))
+    train, val = (open_rows(ref, store, split) for split in ("train", "val"))
     naive = measure_independent_pixels(
         train, prepare_inputs(val, experiment.data), experiment.model
     )
@@ -149,17 +146,17 @@ def check_finite(metrics: dict[str, float]) -> None:
             raise UserError(f"{name} is {value}: a model is published with finite metrics alone")
 
 
-def save_examples(examples: Split, directory: Path) -> None:
+def save_examples(examples: Examples, directory: Path) -> None:
     """Write examples.safetensors: images and labels, for the pictures of a pulled model."""
     save_file(
-        {"images": np.ascontiguousarray(examples.images), "labels": examples.labels.copy()},
+        {"images": examples.images, "labels": examples.labels},
         directory / "examples.safetensors",
     )
 
 
-def draw_pictures(model: VAE, examples: Split) -> dict[str, bytes]:
+def draw_pictures(model: VAE, examples: Examples) -> dict[str, bytes]:
     """The four pictures of a version, PNG by name."""
-    images, labels = torch.from_numpy(examples.images), torch.from_numpy(examples.labels)
+    images, labels = examples
     return {
         "samples": pictures.draw_samples(model),
         "reconstructions": pictures.draw_reconstructions(model, images),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.data.binarization import draw_thresholds
+from vae.data.placement import Placed
 from vae.models.levels import to_unit
 from vae.models.seeds import derive_seed, draw_permutation
 
@@ -53,20 +54,24 @@ class BatchPlan:
         """Batches in an epoch: every image is seen once, the last batch may be short."""
         return -(-n_images // self.batch_size)
 
-    def draw_epoch(self, images_NCHW: Tensor, epoch: int, shard: Shard) -> Iterator[Batch]:
+    def draw_epoch(self, images: Placed, epoch: int, shard: Shard) -> Iterator[Batch]:
         """Yield this rank's batches of one epoch, on the device of the uint8 images."""
-        n_images, device = len(images_NCHW), images_NCHW.device
-        order_N = draw_permutation(n_images, self.seed, epoch).to(device)
-        noise = torch.Generator(device)
-        for step in range(self.count_steps(n_images)):
-            rows_G = order_N[step * self.batch_size :][: self.batch_size]
-            mine = shard.select(len(rows_G))
+        n_images = len(images)
+        starts = range(0, n_images, self.batch_size)
+        sizes = [min(self.batch_size, n_images - start) for start in starts]
+        parts = [shard.select(size) for size in sizes]
+        rows = (
+            slice(start + mine.start, start + mine.stop)
+            for start, mine in zip(starts, parts, strict=True)
+        )
+        order_N = draw_permutation(n_images, self.seed, epoch)
+        noise = torch.Generator(images.device)
+        for step, pixels_BCHW in enumerate(images.stream(order_N, rows)):
             noise.manual_seed(derive_seed(self.seed, "noise", epoch, step))
-            pixels_BCHW = images_NCHW.index_select(0, rows_G[mine])
             yield Batch(
-                self._draw_input(pixels_BCHW, len(rows_G), mine, noise),
-                self._draw_noise(len(rows_G), mine, noise),
-                len(rows_G),
+                self._draw_input(pixels_BCHW, sizes[step], parts[step], noise),
+                self._draw_noise(sizes[step], parts[step], noise),
+                sizes[step],
             )
 
     def _draw_input(

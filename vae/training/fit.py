@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.data.binarization import prepare_inputs
-from vae.data.rows import place_rows
+from vae.data.placement import DEVICE_SHARE, place_inputs, place_rows
+from vae.data.rows import Rows
 from vae.evaluation.bounds import (
     Sums,
     count_chunks,
@@ -22,7 +23,7 @@ from vae.evaluation.bounds import (
     to_bits_per_dim,
 )
 from vae.experiments.settings import EvaluationConfig, Experiment
-from vae.models.levels import measure_moments
+from vae.models.levels import Images, measure_moments
 from vae.models.networks import DTYPES, VAE, build_model
 from vae.training.batches import Batch, BatchPlan, Shard
 from vae.training.cuda_graph import choose_step
@@ -52,22 +53,24 @@ class Waited:
 class Fit:
     """One rank's training: data on the device, the state, and the collective epoch.
 
-    `train` and `val`: uint8 [N, C, H, W]. `reduce` sums a float64 tensor over ranks. Raises
+    `train` and `val`: uint8 [N, C, H, W], of which a GPU holds what takes at most `share` of its
+    free memory. `reduce` sums a float64 tensor over ranks. Raises
     ValueError if the model can't take images of this shape.
     """
 
     def __init__(
         self,
         experiment: Experiment,
-        train: Tensor,
-        val: Tensor,
+        train: Tensor | Rows,
+        val: Tensor | Rows,
         device: torch.device,
         shard: Shard = Shard(),
         reduce: Callable[[Tensor], Tensor] = lambda x: x,
+        share: float = DEVICE_SHARE,
     ) -> None:
         self.experiment, self.reduce = experiment, reduce
-        self.train = place_rows(train, device)
-        self.val = place_rows(prepare_inputs(val, experiment.data), device)
+        self.train = place_rows(train, device, share)
+        self.val = place_inputs(prepare_inputs(val, experiment.data), device)
         self.state = create_state(initialize_model(experiment, train), experiment.train, device)
         self.step = choose_step(device, shard)
         self.plan = plan_batches(experiment)
@@ -155,7 +158,7 @@ def wrap_data_parallel(model: VAE, device: torch.device) -> DistributedDataParal
     return parallel
 
 
-def initialize_model(experiment: Experiment, train_NCHW: Tensor) -> VAE:
+def initialize_model(experiment: Experiment, train_NCHW: Images) -> VAE:
     """The untrained model: weights from the seed, output bias from the training images' moments."""
     colours, height, width = train_NCHW.shape[1:]
     shape, moments = (colours, height, width), measure_moments(train_NCHW)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from vae.data.datasets import DatasetRef, load
-from vae.data.formats import Split
+from vae.data.datasets import DatasetRef
+from vae.data.mapped import Examples, read_examples
 from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.experiments.settings import Experiment
 from vae.models import load_model
@@ -49,7 +49,7 @@ class Findings:
     trials: list[Trial]
     history: History
     model: VAE | None  # of the best epoch so far
-    examples: Split | None
+    examples: Examples | None
     kind: str  # of images that the examples are: test or validation
     epochs: Mapping[str, Mapping[int, Image.Image]]  # pictures by kind and epoch
     versions: list[PublishedVersion]
@@ -84,16 +84,11 @@ def gather_findings(run: Run, model: VAE | None = None) -> Findings:
         trials=read_trials(run, stages),
         history=history,
         model=model,
-        examples=None if ref is None else take_examples(load(ref, run.store, split)),
+        examples=None if ref is None else read_examples(ref, run.store, split, EXAMPLES),
         kind="test" if "evaluate" in stages else "validation",
         epochs=read_pictures(run.store, f"{run.prefix}/pictures"),
         versions=[] if ref is None else read_versions(run, ref),
     )
-
-
-def take_examples(split: Split) -> Split:
-    """The first images of a split."""
-    return Split(split.images[:EXAMPLES], split.labels[:EXAMPLES])
 
 
 def read_history(run: Run, stages: Mapping[str, Result]) -> History:

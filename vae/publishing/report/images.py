@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae.data.formats import Split
+from vae.data.mapped import Examples
 from vae.evaluation.bounds import ACTIVE_VARIANCE
 from vae.models.densities import gaussian_kl
 from vae.models.levels import to_unit
@@ -82,9 +82,9 @@ def draw_reconstructions(model: VAE, images: Tensor) -> Sheet:
     return lay_out(torch.cat([row for pair in pairs for row in pair]), columns)
 
 
-def interpolate(model: VAE, examples: Split) -> tuple[Sheet, list[tuple[int, int]]]:
+def interpolate(model: VAE, examples: Examples) -> tuple[Sheet, list[tuple[int, int]]]:
     """A row from one image to another of another class, where there are such; and their labels."""
-    images, labels = torch.from_numpy(examples.images), examples.labels.tolist()
+    images, labels = examples.images, examples.labels.tolist()
     tiles, ends = [], []
     for i, j in choose_pairs(labels, PAIRS):
         a_CHW, b_CHW = to_pixels(model, images[[i, j]])

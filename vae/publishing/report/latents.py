@@ -3,10 +3,9 @@
 import re
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from vae.data.formats import Split
+from vae.data.mapped import Examples
 from vae.evaluation.probe import encode_means
 from vae.models.levels import to_unit
 from vae.models.networks import VAE
@@ -33,9 +32,9 @@ def draw_kl(latents: Sequence[Latent]) -> Chart:
     return draw_bars("KL of each latent (nats per image)", "latents, sorted", values)
 
 
-def draw_maps(model: VAE, examples: Split, names: Sequence[str]) -> list[Chart]:
+def draw_maps(model: VAE, examples: Examples, names: Sequence[str]) -> list[Chart]:
     """The images at their posterior means: of more than two dimensions by PCA and by t-SNE."""
-    images, labels = torch.from_numpy(examples.images), torch.from_numpy(examples.labels)
+    images, labels = examples
     means_ND = encode_means(model, to_unit(images))
     plane_N2, axes = project(means_ND, labels)
     said = " and ".join(to_plain(axis) for axis in axes)

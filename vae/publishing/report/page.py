@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vae.data.formats import Split
+from vae.data.mapped import Examples
 from vae.models.networks import VAE
 from vae.publishing.embedding import embed
 from vae.publishing.recipe import find_cut
@@ -97,9 +96,9 @@ def tell_results(found: Findings) -> dict[str, Any]:
     }
 
 
-def draw_model(model: VAE, examples: Split, names: list[str]) -> Drawn:
+def draw_model(model: VAE, examples: Examples, names: list[str]) -> Drawn:
     """Everything that takes the model, with the examples' images."""
-    shown = torch.from_numpy(examples.images)
+    shown = examples.images
     latents = images.measure_latents(model, shown)
     traversed = images.choose_traversed(latents)
     sheets = {
