@@ -14,6 +14,7 @@ from flows.progress import (
     tell_evaluation,
     tell_publication,
 )
+from flows.search_lines import tell_end, tell_grid
 from flows.session import Session, Work
 from flows.stages import NAMES
 from flows.tracking import refer_to_dataset, refer_to_model
@@ -33,7 +34,7 @@ from vae.registry.pointers import read_best
 from vae.registry.promote import METRIC
 from vae.registry.pull import pull
 from vae.runs.run import Run
-from vae.runs.trials import choose_best, format_overrides
+from vae.runs.trials import choose_best, format_overrides, is_settled
 from vae.tracking.values import Picture
 from vae.training import checkpoints
 from vae.training.fit import restore_averaged
@@ -69,14 +70,16 @@ def search_settings(session: Session) -> Work:
         return {"overrides": {}, "trials": []}, []
     progress, ref = TrialProgress(session), read_dataset(session)
     check_model(session.run.experiment, ref)  # once, and not by the error of every trial
-    budget_s = find_search_budget_s(session)
+    config, budget_s = session.run.experiment.search, find_search_budget_s(session)
+    tell_grid(config)
     trials = search(session.run, ref, session.resources, progress, budget_s)
-    tell_cut("search", "trials", len(trials), session.run.experiment.search.trials)
+    settled = is_settled(trials, config.patience)
+    tell_end(trials, config, settled=settled)
     best = choose_best(trials)
     log.info("search   trial %d wins with %s", best.number, format_overrides(best.overrides))
     spans = [span for trial in trials for span in trial.spans if span[0] >= session.began]
     result = {"overrides": best.overrides, "trials": [trial.to_dict() for trial in trials]}
-    return result, spans
+    return result | {"settled": settled}, spans
 
 
 def train_winner(session: Session) -> Work:

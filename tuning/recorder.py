@@ -11,7 +11,7 @@ from ray import cloudpickle, tune
 from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
-from tuning.sampler import Proposal
+from tuning.proposals import Proposal
 from vae.errors import UserError, describe_error
 from vae.runs.records import Result, create_record, read_record
 from vae.runs.run import Run
@@ -136,6 +136,7 @@ class Recorder(tune.Callback):
             losses=[row["val/loss"] for row in rows],
         )
         self.write(ended)
+        self.done.append(ended)
         self.listener.on_end(ended)
 
     def write(self, ended: Trial) -> None:

@@ -1,32 +1,26 @@
-"""What a search proposes: Optuna's TPE, which goes on as if it had never been stopped.
+"""What a search proposes, and how it goes on as if it had never been stopped.
 
-What was proposed before is proposed again: the sampler draws as often as it had, and is told what
+What was proposed before is proposed again: Optuna's TPE draws as often as it had, and is told what
 came of it; the trials that a kill took begin anew with the settings they had. One trial at a time,
 the search is then the one it would have been; several side by side end in another order each time
-anyway, which TPE sees after its first ten.
+anyway, which TPE sees after its first ten. The other samplers learn nothing, and plan all trials.
 """
 
-import math
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from tuning.design import Candidate, design_candidates
+from tuning.planned import PlannedSearch
+from tuning.proposals import METRIC, Proposal
 from tuning.space import build_space
 from vae.experiments.settings import Experiment, Value
-from vae.runs.trials import Trial
-
-METRIC = "best_loss"  # the lowest validation loss so far, in nats
-
-
-class Proposal(NamedTuple):
-    """What a trial was given, written before it began."""
-
-    number: int
-    overrides: dict[str, Value]
+from vae.runs.trials import Trial, is_settled
 
 
 class ReplayedSearch(OptunaSearch):
@@ -34,8 +28,8 @@ class ReplayedSearch(OptunaSearch):
 
     waiting: list[str]  # the replayed trials that have yet to be run
     begun = False  # whether anything was proposed, now or before a kill
-    deadline = math.inf  # by time.monotonic(): nothing new is proposed after it
-    over = False  # whether it has come before all was proposed
+    is_over: Callable[[], bool]  # whether nothing new may be proposed
+    over = False  # whether that came before all was proposed
 
     def replay(self, proposals: Sequence[Proposal], done: Sequence[Trial]) -> None:
         """Propose what was proposed, in its order, and tell what came of it."""
@@ -72,26 +66,57 @@ class ReplayedSearch(OptunaSearch):
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The settings of the next trial: those of one that a kill took, or new ones.
 
-        Tune's mark of the end if the deadline is over.
+        Tune's mark of the end if no more may begin.
         """
         if not trial_id.startswith("replayed-"):
             if getattr(self, "waiting", None):
                 self._ot_trials[trial_id] = self._ot_trials.pop(self.waiting.pop(0))
-            elif self.begun and time.monotonic() >= self.deadline:
+            elif self.begun and self.is_over():
                 self.over = True
                 return Searcher.FINISHED  # type: ignore[no-any-return]
         self.begun = True
         suggested: dict[str, Any] | None = super().suggest(trial_id)
         return suggested
 
+    def save(self, checkpoint_path: str) -> None:
+        """Leave an empty file: the store is what restores a search."""
+        Path(checkpoint_path).touch()
+
 
 def build_sampler(
-    experiment: Experiment, proposals: Sequence[Proposal], done: Sequence[Trial]
-) -> ReplayedSearch:
-    """The sampler of a search, as it was after these proposals and trials."""
+    experiment: Experiment,
+    proposals: Sequence[Proposal],
+    done: Sequence[Trial],
+    first: Candidate | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> ReplayedSearch | PlannedSearch:
+    """The sampler of a search, as it was after these proposals and trials.
+
+    `first`: what it proposes before anything else; `is_over`: whether nothing new may begin.
+    """
+    config = experiment.search
+    if config.sampler != "tpe":
+        planned = design_candidates(config, experiment.seed)
+        # On a grid, the first is one of its points, and no point is tried twice.
+        drawn = [one for one in planned if one != first] if config.sampler == "grid" else planned
+        candidates = [first, *drawn] if first else planned
+        return PlannedSearch(candidates[: config.trials], proposals, done, is_over)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = ReplayedSearch(
-        build_space(experiment.search.space), metric=METRIC, mode="min", seed=experiment.seed
+        build_space(config.space),
+        metric=METRIC,
+        mode="min",
+        seed=experiment.seed,
+        points_to_evaluate=[first] if first else None,
     )
+    sampler.is_over = is_over
     sampler.replay(proposals, done)
     return sampler
+
+
+def watch_end(done: Sequence[Trial], patience: int, deadline: float) -> Callable[[], bool]:
+    """Whether no more trials may begin, as a question to ask whenever one could.
+
+    `done`: the trials that have ended, a list that grows; `deadline`: by time.monotonic().
+    """
+    return lambda: time.monotonic() >= deadline or is_settled(done, patience)

@@ -7,15 +7,20 @@ that was killed goes on with what is missing, and neither Ray's nor Optuna's sta
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
 import torch
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
 
+from tuning.first import choose_first
+from tuning.proposals import METRIC
 from tuning.pruner import build_pruner
 from tuning.recorder import Listener, Recorder, read_proposals, read_trials
-from tuning.sampler import METRIC, build_sampler
+from tuning.sampler import build_sampler, watch_end
 from vae.cluster.session import Resources, run_interruptibly
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import open_rows
@@ -39,24 +44,42 @@ def search(
 ) -> list[Trial]:
     """Run the trials that the store does not have yet; all trials, in order.
 
-    Once trials have been training for `budget_s` seconds in all, those before a kill included, none
-    is begun: those at work end as they would have. One is begun in any case.
+    Once trials have been training for `budget_s` seconds in all, those before a kill included, or
+    as many as `search.patience` have ended without a new best, none is begun: those at work end as
+    they would have. One is begun in any case.
 
     Blocks, and tells the listener, in this process, of every epoch and end of every trial. Raises
     RuntimeError if the processes of some were lost: to search again is to run those again.
     """
     config, prefix = run.experiment.search, f"{run.prefix}/search"
     done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
-    wanted = config.trials
-    if len(done) < wanted:
+    first = choose_first(run)
+    deadline = find_deadline(done, budget_s)
+    while len(done) < config.trials:
+        is_over = watch_end(done, config.patience, deadline)
+        if done and len(done) >= len(proposals) and is_over():
+            break
+        sampler = build_sampler(run.experiment, proposals, done, first, is_over)
+        pruner = build_pruner(config, run.experiment.seed, done)
         recorder = Recorder(run, prefix, done, proposals, listener)
-        over = run_trials(run, dataset, resources, recorder, budget_s)
-        done = read_trials(run, prefix)
-        wanted = len(read_proposals(run, prefix)) if over else wanted
-    if len(done) < wanted:  # there are more where two searches for the same run met
+        left = config.trials - len(done)
+        run_trials(run, dataset, resources, recorder, sampler, pruner, left)
+        done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
+        check_lost(done, len(proposals) if sampler.over else config.trials)
+    return done
+
+
+def find_deadline(done: Sequence[Trial], budget_s: float | None) -> float:
+    """When a budget of seconds, less those that trials have taken, is over by time.monotonic()."""
+    spent_s = measure_covered_s(span for trial in done for span in trial.spans)
+    return math.inf if budget_s is None else time.monotonic() + budget_s - spent_s
+
+
+def check_lost(done: Sequence[Trial], wanted: int) -> None:
+    """Raise RuntimeError unless so many have ended; more, where two searches for a run met."""
+    if len(done) < wanted:
         lost = wanted - len(done)
         raise RuntimeError(f"{lost} of {wanted} trials were lost with their processes")
-    return done
 
 
 def run_trials(
@@ -64,30 +87,27 @@ def run_trials(
     dataset: DatasetRef,
     resources: Resources,
     recorder: Recorder,
-    budget_s: float | None,
-) -> bool:
-    """Run the trials that are missing; TPE proposes them, ASHA stops the hopeless early.
+    sampler: Searcher,
+    pruner: TrialScheduler,
+    count: int,
+) -> None:
+    """Run at most so many trials: those that the sampler proposes, as far as the pruner lets them.
 
-    Returns whether there was no time for all of them.
+    Blocks; what comes of each is in the store, by the recorder.
     """
-    config, experiment = run.experiment.search, run.experiment
     train, val = (open_rows(dataset, run.store, split) for split in ("train", "val"))
     device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
     start = load_start(run.store, run.start) if run.start else None
     trainable = tune.with_parameters(
-        run_trial, plain=experiment.to_dict(), train=train, val=val, start=start
+        run_trial, plain=run.experiment.to_dict(), train=train, val=val, start=start
     )
-    sampler = build_sampler(experiment, recorder.proposals, recorder.done)
-    if budget_s is not None:
-        spent_s = measure_covered_s(span for trial in recorder.done for span in trial.spans)
-        sampler.deadline = time.monotonic() + budget_s - spent_s
     with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trainable, device),
             tune_config=tune.TuneConfig(
-                num_samples=config.trials - len(recorder.done),
+                num_samples=count,
                 search_alg=sampler,
-                scheduler=build_pruner(config, recorder.done),
+                scheduler=pruner,
                 max_concurrent_trials=resources.slots,
                 reuse_actors=True,
             ),
@@ -97,7 +117,6 @@ def run_trials(
         )
         run_interruptibly(tuner.fit, recorder.refused)
     recorder.write_rest()
-    return sampler.over
 
 
 def run_trial(

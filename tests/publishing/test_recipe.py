@@ -31,13 +31,15 @@ def test_what_was_left_undone_is_told() -> None:
     """Fewer trials or epochs than asked for; more trials, of two searches at once, are no cut."""
     experiment = load_experiment("tiny", {"train.epochs": 3, "search.trials": 2})
 
-    def cut(trials: int, epochs: int) -> str:
-        stages: dict[str, Any] = {"search": {"trials": [0] * trials}}
+    def cut(trials: int, epochs: int, *, settled: bool = False) -> str:
+        stages: dict[str, Any] = {"search": {"trials": [0] * trials, "settled": settled}}
         return find_cut(experiment, stages | {"train": {"history": [0] * epochs}})
 
     assert cut(2, 3) == cut(3, 3) == ""
     assert cut(2, 1) == "cut by its time budget after 1 of 3 epochs"
     assert cut(1, 2) == "cut by its time budget after 1 of 2 trials and 2 of 3 epochs"
+    assert cut(1, 2, settled=True) == "cut by its time budget after 2 of 3 epochs"
+    assert cut(1, 3, settled=True) == ""
 
 
 class Nights:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from vae.errors import UserError
-from vae.runs.trials import Trial, choose_best, find_best, sort_trials
+from vae.runs.trials import Trial, choose_best, find_best, is_settled, sort_trials
 
 
 def trial(number: int, loss: float | None, error: str | None = None) -> Trial:
@@ -76,3 +76,23 @@ def test_a_trial_comes_back() -> None:
     older = ended.to_dict()
     del older["metrics"]
     assert Trial.from_dict(older) == replace(ended, metrics={})
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "settled"),
+    [
+        ([3.0, 2.0, 2.5], 1, True),
+        ([3.0, 2.0, 2.5], 2, False),
+        ([3.0, 2.0, None, 2.0], 2, True),  # one that failed, and one that is only as good
+        ([2.0, 3.0], 0, False),
+        ([None, None, None], 2, False),
+        ([], 2, False),
+    ],
+)
+def test_a_search_is_settled_when_its_best_no_longer_moves(
+    losses: list[float | None], patience: int, settled: bool
+) -> None:
+    """By number, in whatever order they are told; as long as none finished, it goes on."""
+    trials = [trial(number, loss) for number, loss in enumerate(losses, start=1)]
+    assert is_settled(trials, patience) is settled
+    assert is_settled(trials[::-1], patience) is settled

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.command import descendants, named
 from tests.support.listeners import Silent
+from tuning.design import design_candidates
 from tuning.recorder import read_proposals, read_trials
 from tuning.search import search
 from vae.cluster.session import Resources, Workers, join_cluster
@@ -21,7 +22,7 @@ from vae.errors import UserError
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Value
 from vae.runs.run import Run
-from vae.runs.trials import choose_best
+from vae.runs.trials import choose_best, is_settled
 from vae.store.open import open_store
 
 pytestmark = pytest.mark.slow
@@ -75,6 +76,19 @@ def test_what_a_trial_raised_is_told(resources: Resources, tmp_path: Path) -> No
         choose_best(trials)
 
 
+def test_one_that_diverges_is_a_row_with_its_reason(resources: Resources, tmp_path: Path) -> None:
+    """The search goes on, and another wins: here both points of a grid, and no pruner."""
+    run = run_of(tmp_path, [1e30, 1e-3])
+    both = replace(run.experiment.search, trials=2, sampler="grid", pruner="none")
+    run = replace(run, experiment=replace(run.experiment, search=both))
+    trials = search(run, prepare(run.experiment.data, run.store), resources, Silent())
+    tried = sorted(str(trial.overrides) for trial in trials)  # side by side, in either order
+    assert tried == sorted(map(str, design_candidates(both, run.experiment.seed)))
+    [lost] = [trial for trial in trials if trial.error]
+    assert "diverged" in str(lost.error)
+    assert choose_best(trials).overrides == {"train.learning_rate": 1e-3}
+
+
 def test_a_trial_whose_process_was_lost_is_run_again(resources: Resources, tmp_path: Path) -> None:
     """Its settings were not to blame: the next search runs it, with the settings it had."""
     run = run_of(tmp_path, [1e-3, 2e-3, 3e-3])
@@ -88,6 +102,18 @@ def test_a_trial_whose_process_was_lost_is_run_again(resources: Resources, tmp_p
     [trial] = search(run, dataset, resources, Silent())
     assert (trial.number, trial.epochs, trial.error) == (1, EPOCHS, None)
     assert trial.overrides == proposal.overrides
+
+
+def test_a_search_ends_when_its_best_no_longer_moves(resources: Resources, tmp_path: Path) -> None:
+    """The same losses again and again are no better; searched again, none is begun."""
+    run = run_of(tmp_path, [1e-3])
+    config = replace(run.experiment.search, trials=50, epochs=1, grace_epochs=1, patience=2)
+    run = replace(run, experiment=replace(run.experiment, search=config))
+    dataset = prepare(run.experiment.data, run.store)
+    trials = search(run, dataset, resources, Silent())
+    assert 3 <= len(trials) < 50
+    assert is_settled(trials, 2)
+    assert search(run, dataset, resources, Silent()) == trials
 
 
 def test_a_budget_ends_a_search_in_order(resources: Resources, tmp_path: Path) -> None:

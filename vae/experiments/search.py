@@ -1,7 +1,9 @@
 """The settings of a search: how many candidates, for how long, and what varies among them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from vae.experiments.durations import DURATIONS, check_budget
 from vae.experiments.fields import check_settings, setting
@@ -28,6 +30,13 @@ class Range:
         """The values that must be valid for all of the range to be valid."""
         return self.choice or (self.low, self.high)
 
+    @property
+    def grid(self) -> Sequence[int | float | str]:
+        """Every value of a choice or of a range of whole numbers; none of any other range."""
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return range(self.low, self.high + 1)
+        return self.choice
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
@@ -37,6 +46,23 @@ class SearchConfig:
     epochs: int = setting("of each trial that is not stopped early", 4, at_least=1)
     grace_epochs: int = setting(
         "epochs before which no trial is stopped", 1, at_least=1, allowed="from 1 to search.epochs"
+    )
+    sampler: Literal["tpe", "random", "grid", "sobol"] = setting(
+        "how candidates are drawn: tpe learns from those before, sobol spreads them evenly, grid "
+        "takes points of the grid in an order of the seed's",
+        "tpe",
+    )
+    pruner: Literal["asha", "hyperband", "none"] = setting(
+        "what stops the hopeless early; hyperband is asynchronous: brackets of asha, the later "
+        "of which spare trials for longer",
+        "asha",
+    )
+    first: Literal["drawn", "best"] = setting(
+        "the first candidate: drawn like the others, or the settings of the best version so far",
+        "drawn",
+    )
+    patience: int = setting(
+        "trials without a new best after which no more is begun; 0: no limit", 0, at_least=0
     )
     time_budget: str = setting(
         "training time of all trials after which no more is begun; empty: none",
@@ -58,3 +84,24 @@ class SearchConfig:
         check_budget(self.time_budget)
         if self.trials and not self.space:
             raise ValueError(f"trials is {self.trials}, but space names no setting to search")
+        if self.trials and self.sampler == "grid":
+            self.check_grid()
+
+    @property
+    def grid_size(self) -> int:
+        """The points of the space's grid; 0 if a setting has none."""
+        return math.prod(len(values.grid) for values in self.space.values())
+
+    def check_grid(self) -> None:
+        """Raise ValueError unless the grid has as many points as there are trials."""
+        for name, values in self.space.items():
+            if not values.grid:
+                raise ValueError(
+                    f"sampler is 'grid', but {name} is a range of numbers that are not whole: "
+                    "give choice = [...], or another sampler"
+                )
+        if self.trials > self.grid_size:
+            raise ValueError(
+                f"trials is {self.trials}, but the grid has {self.grid_size} points: "
+                "must be at most that many"
+            )

@@ -48,8 +48,10 @@ def find_cut(experiment: Experiment, stages: Mapping[str, Result]) -> str:
 
     `stages`: the results of search and train, among others.
     """
+    trials, settled = stages["search"]["trials"], stages["search"]["settled"]
     done = {
-        "trials": (len(stages["search"]["trials"]), experiment.search.trials),
+        # What ended of its own accord, as its best no longer moved, no clock has cut.
+        "trials": (len(trials), len(trials) if settled else experiment.search.trials),
         "epochs": (len(stages["train"]["history"]), experiment.train.epochs),
     }
     short = [f"{n} of {asked} {what}" for what, (n, asked) in done.items() if n < asked]

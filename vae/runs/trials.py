@@ -62,6 +62,12 @@ def find_best(trials: Sequence[Trial]) -> Trial | None:
     return next((trial for trial in sort_trials(trials) if trial.finished), None)
 
 
+def is_settled(trials: Sequence[Trial], patience: int) -> bool:
+    """Whether so many trials after the best have ended without a better one; never for 0."""
+    best = find_best(trials)
+    return bool(best and patience) and sum(t.number > best.number for t in trials) >= patience
+
+
 def choose_best(trials: Sequence[Trial]) -> Trial:
     """`find_best`; raises UserError, quoting the first error, if no trial finished."""
     best = find_best(trials)
