@@ -13,9 +13,14 @@ from typing import Any
 from flows.view import View
 from vae.cluster.session import Workers, check_local, join_cluster
 from vae.errors import FailedRunError, UserError, describe_error
-from vae.experiments.loading import load_experiment, parse_override
-from vae.experiments.settings import Value
-from vae.runs.run import Run, make_run_id, open_run
+from vae.experiments.loading import (
+    apply_overrides,
+    load_experiment,
+    parse_experiment,
+    parse_override,
+)
+from vae.experiments.settings import Experiment, Overrides, Value
+from vae.runs.run import Run, list_runs, make_run_id, open_run
 from vae.scratch import claim_scratch
 from vae.store.open import open_store
 from vae.store.promises import Store
@@ -50,9 +55,7 @@ def run_here(
     overrides: dict[str, Value] = dict(parse_override(text) for text in texts)
     check_local(Workers.parse(workers))
     opened = open_store(store)
-    known = run_id is not None and experiment is None and not texts
-    chosen = DEFAULT if experiment is None else experiment
-    config = None if known else load_experiment(chosen, overrides)
+    config = choose_experiment(opened, experiment, overrides, run_id)
     opened.check_writable()
     new_id = make_run_id(config.name if config else DEFAULT)
     run = open_run(opened, new_id if run_id is None else run_id, config)
@@ -63,7 +66,7 @@ def run_here(
     command = f"vae {'run' if until == 'publish' else until}"
     command += f" --run-id {run.run_id} --store {shlex.quote(opened.uri)}"
     parameters = {
-        "experiment": None if known else chosen,
+        "experiment": DEFAULT if experiment is None and run_id is None else experiment,
         "overrides": overrides,
         "store": opened.uri,
         "run_id": run.run_id,
@@ -74,6 +77,22 @@ def run_here(
         logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
         outcome = run_flow(parameters, began, view)
     print_outcome(outcome, run.experiment.name, opened)
+
+
+def choose_experiment(
+    store: Store, experiment: str | None, overrides: Overrides, run_id: str | None
+) -> Experiment | None:
+    """What a run begins or goes on with; None to continue it under the settings it began with.
+
+    Settings that are given for a run alone are changes to its own. Raises UserError.
+    """
+    if experiment is None and run_id is not None:
+        if not overrides:
+            return None
+        if run_id in list_runs(store):
+            own = open_run(store, run_id).experiment.to_dict()
+            return parse_experiment(apply_overrides(own, overrides))
+    return load_experiment(experiment or DEFAULT, overrides)
 
 
 def settle_home(scratch: Path) -> None:

@@ -1,13 +1,16 @@
 """What people are told of a search as a whole: where it begins, why it ends, what it taught."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flows.progress import tell_cut
 from vae.experiments.search import SearchConfig
-from vae.runs.trials import Trial
+from vae.runs.trials import Confirmation, Trial, format_loss, format_overrides
 
 log = logging.getLogger("vae.pipeline")
+REPEAT_LINE = "search   again with seed %d  epoch %d of %d  val %s  (%s)"
+CONFIRMED_LINE = "search   trial %d with other seeds: val %s nats, mean %.2f, standard deviation %s"
 
 
 def tell_grid(config: SearchConfig) -> None:
@@ -23,3 +26,35 @@ def tell_end(trials: Sequence[Trial], config: SearchConfig, *, settled: bool) ->
     elif len(trials) < config.trials:
         line = "search   ends after %d of %d trials: the last %d were no better than the best"
         log.info(line, len(trials), config.trials, config.patience)
+
+
+def tell_importance(importance: Mapping[str, float]) -> None:
+    """A line of what mattered, if there were trials enough to say."""
+    if importance:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in importance.items())
+        log.info("search   what made the best quarter of trials the best: %s", shares)
+
+
+def tell_confirmed(confirmed: Sequence[Confirmation], best: Confirmation) -> None:
+    """A line for each of the best trials, and one for the winner by the mean."""
+    for one in confirmed:
+        losses = ", ".join("failed" if loss is None else f"{loss:.2f}" for loss in one.losses)
+        spread = "unknown" if one.spread is None else f"{one.spread:.2f}"
+        log.info(CONFIRMED_LINE, one.number, losses, one.mean, spread)
+    log.info("search   trial %d wins by its mean", best.number)
+
+
+class ConfirmProgress:
+    """Tells of every epoch with another seed; the curves and the view have the trials alone."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self.epochs = config.epochs
+
+    def on_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
+        """A line."""
+        varied = {name: value for name, value in overrides.items() if name != "seed"}
+        told = (row["epoch"], self.epochs, format_loss(row), format_overrides(varied))
+        log.info(REPEAT_LINE, overrides["seed"], *told)
+
+    def on_end(self, trial: Trial) -> None:
+        """Nothing more: the line of its last epoch is there."""

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.budget import find_search_budget_s, find_train_budget_s
@@ -14,10 +15,18 @@ from flows.progress import (
     tell_evaluation,
     tell_publication,
 )
-from flows.search_lines import tell_end, tell_grid
+from flows.search_lines import (
+    ConfirmProgress,
+    tell_confirmed,
+    tell_end,
+    tell_grid,
+    tell_importance,
+)
 from flows.session import Session, Work
 from flows.stages import NAMES
 from flows.tracking import refer_to_dataset, refer_to_model
+from tuning.confirm import confirm
+from tuning.importance import measure_importance
 from tuning.search import search
 from vae.cluster.evaluation import bound_validation, judge
 from vae.cluster.launch import check_model, run_fit
@@ -33,8 +42,9 @@ from vae.registry.manifest import Manifest
 from vae.registry.pointers import read_best
 from vae.registry.promote import METRIC
 from vae.registry.pull import pull
+from vae.runs.records import Result
 from vae.runs.run import Run
-from vae.runs.trials import choose_best, format_overrides, is_settled
+from vae.runs.trials import Trial, choose_best, choose_confirmed, format_overrides, is_settled
 from vae.tracking.values import Picture
 from vae.training import checkpoints
 from vae.training.fit import restore_averaged
@@ -42,6 +52,10 @@ from vae.training.start import check_start, load_start
 from vae.training.step import DivergedError
 
 log = logging.getLogger("vae.pipeline")
+NO_SEARCH: Result = {
+    **{"overrides": {}, "trials": [], "settled": False},
+    **{"importance": {}, "confirmed": []},
+}
 
 
 def prepare_dataset(session: Session) -> Work:
@@ -67,7 +81,7 @@ def check_first_weights(run: Run, ref: DatasetRef) -> None:
 def search_settings(session: Session) -> Work:
     """Find the best settings, if the experiment has a search."""
     if not session.run.experiment.search.trials:
-        return {"overrides": {}, "trials": []}, []
+        return dict(NO_SEARCH), []
     progress, ref = TrialProgress(session), read_dataset(session)
     check_model(session.run.experiment, ref)  # once, and not by the error of every trial
     config, budget_s = session.run.experiment.search, find_search_budget_s(session)
@@ -77,9 +91,26 @@ def search_settings(session: Session) -> Work:
     tell_end(trials, config, settled=settled)
     best = choose_best(trials)
     log.info("search   trial %d wins with %s", best.number, format_overrides(best.overrides))
+    importance = measure_importance(config, trials)
+    tell_importance(importance)
+    result = {"trials": [trial.to_dict() for trial in trials], "settled": settled}
+    result |= {"overrides": best.overrides, "importance": importance, "confirmed": []}
+    if config.confirm:
+        confirmed, repeats = confirm_winner(session, ref, trials)
+        result, trials = result | confirmed, [*trials, *repeats]
     spans = [span for trial in trials for span in trial.spans if span[0] >= session.began]
-    result = {"overrides": best.overrides, "trials": [trial.to_dict() for trial in trials]}
-    return result | {"settled": settled}, spans
+    return result, spans
+
+
+def confirm_winner(
+    session: Session, ref: DatasetRef, trials: Sequence[Trial]
+) -> tuple[Result, list[Trial]]:
+    """Train the best trials again with other seeds; the winner by their mean, and the repeats."""
+    progress = ConfirmProgress(session.run.experiment.search)
+    found, repeats = confirm(session.run, ref, session.resources, trials, progress)
+    best = choose_confirmed(found)
+    tell_confirmed(found, best)
+    return {"overrides": best.overrides, "confirmed": [one.to_dict() for one in found]}, repeats
 
 
 def train_winner(session: Session) -> Work:

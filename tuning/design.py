@@ -34,7 +34,7 @@ def draw_random(dimensions: int, seed: int, count: int) -> Sequence[Sequence[flo
 
 def draw_sobol(dimensions: int, seed: int, count: int) -> Sequence[Sequence[float]]:
     """Points of the unit cube that fill it evenly: Sobol's sequence, scrambled by the seed."""
-    engine = SobolEngine(dimensions, scramble=True, seed=seed)
+    engine = SobolEngine(dimensions, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     points: list[list[float]] = engine.draw(count, dtype=float64).tolist()
     return points
 

@@ -11,7 +11,7 @@ from tuning.proposals import METRIC, Proposal
 from vae.runs.trials import Trial
 
 
-class PlannedSearch(Searcher):
+class PlannedSearch(Searcher):  # type: ignore[misc]
     """Proposes given candidates in order, first those that a kill took from their trials."""
 
     def __init__(

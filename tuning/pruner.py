@@ -16,7 +16,7 @@ from vae.runs.trials import Trial
 REDUCTION = 2  # one trial in so many goes on from one rung to the next
 
 
-class AsyncHyperBand(ASHAScheduler):
+class AsyncHyperBand(ASHAScheduler):  # type: ignore[misc]
     """ASHA in brackets, of which each trial's is drawn by the seed and the trials before it."""
 
     def __init__(self, seed: int, **options: Any) -> None:

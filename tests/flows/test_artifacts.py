@@ -28,12 +28,32 @@ def test_winner_and_trials_are_shown_best_first() -> None:
     """The winner's settings, then every trial; those that failed come last, whatever their loss."""
     failed = trial(1, None, 2, "out of memory"), trial(2, 90.0, 4, "training diverged")
     trials = [*failed, trial(3, 101.5, 8), trial(4, 99.25, 16)]
-    text = format_winner("run-1", {"overrides": trials[3]["overrides"], "trials": trials})
+    learnt: dict[str, Any] = {"importance": {}, "confirmed": []}
+    result = {"overrides": trials[3]["overrides"], "trials": trials, **learnt}
+    text = format_winner("run-1", result)
+    assert "the lowest validation loss of 4 trials" in text
     assert "- `model.latent_dim` = 16" in text
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
     assert rows == ["trial", "---", "4", "3", "2", "1"]
     assert "| 4 | 99.25 | 2 | finished | 16 | 0.001 |" in text
     assert "| 1 | – | 2 | failed | 2 | 0.001 |" in text
+
+
+def test_what_a_search_taught_is_shown() -> None:
+    """Which settings mattered, and how the best fared with other seeds."""
+    first = {"number": 2, "losses": [99.0, 101.0], "mean": 100.0, "spread": 1.414}
+    second = {"number": 1, "losses": [98.0, None], "mean": None, "spread": None}
+    learnt = {
+        "importance": {"train.learning_rate": 0.75, "model.latent_dim": 0.25},
+        "confirmed": [first, second],
+    }
+    trials = [trial(1, 97.0, 8), trial(2, 98.0, 16)]
+    result = {"overrides": trials[1]["overrides"], "trials": trials, **learnt}
+    text = format_winner("run-1", result)
+    assert "the lowest mean with other seeds of 2 trials" in text
+    assert "| `train.learning_rate` | 75% |" in text
+    assert "| 2 | 99.00, 101.00 | 100.00 | 1.41 |" in text
+    assert "| 1 | 98.00, – | – | – |" in text
 
 
 def test_make_artifact_keys_are_what_prefect_takes() -> None:

@@ -113,6 +113,38 @@ def test_other_settings_are_refused(folder: Store, changes: dict[str, Any], name
     assert open_run(folder, "a") == began
 
 
+def test_a_search_is_given_more_trials(folder: Store) -> None:
+    """The run goes on with them, and what the search had come to is to be told anew."""
+    open_run(folder, "a", tiny()).record("search", {"trials": [1, 2]})
+    folder.put("runs/a/search/trial-0001.json", b"kept")
+    grown = open_run(folder, "a", tiny(search__trials=5))
+    assert grown.experiment == tiny(search__trials=5)
+    assert open_run(folder, "a") == grown
+    assert grown.read_result("search") is None
+    assert folder.read("runs/a/search/trial-0001.json") == b"kept"
+    assert "search.trials = 5, given 2" in catch_refusal(open_run, folder, "a", tiny())
+
+
+@pytest.mark.parametrize("later", ["train.json", "checkpoints/0001.pt"])
+def test_a_search_whose_winner_is_trained_stays_as_it_is(folder: Store, later: str) -> None:
+    """The training is of the old winner."""
+    began = open_run(folder, "a", tiny())
+    began.record("search", {"trials": [1, 2]})
+    folder.put(f"runs/a/{later}", b"trained")
+    more = tiny(search__trials=5)
+    assert "trains the winner of its 2 trials" in catch_refusal(open_run, folder, "a", more)
+    assert open_run(folder, "a").read_result("search") == {"trials": [1, 2]}
+    assert open_run(folder, "a") == began
+
+
+def test_more_trials_with_other_settings_are_refused(folder: Store) -> None:
+    """And the run stays as it began."""
+    began = open_run(folder, "a", tiny())
+    other = tiny(search__trials=5, seed=1)
+    assert "began with seed = 0, given 1" in catch_refusal(open_run, folder, "a", other)
+    assert open_run(folder, "a") == began
+
+
 IMPOSSIBLE = ["", ".", "..", "a/b", "a b", "-a", "é", "a\n", "a" * 85, "a\0"]
 
 

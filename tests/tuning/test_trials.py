@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.command import descendants, named
 from tests.support.listeners import Silent
+from tuning.confirm import confirm
 from tuning.design import design_candidates
 from tuning.recorder import read_proposals, read_trials
 from tuning.search import search
@@ -22,7 +23,7 @@ from vae.errors import UserError
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Value
 from vae.runs.run import Run
-from vae.runs.trials import choose_best, is_settled
+from vae.runs.trials import Trial, choose_best, is_settled
 from vae.store.open import open_store
 
 pytestmark = pytest.mark.slow
@@ -87,6 +88,34 @@ def test_one_that_diverges_is_a_row_with_its_reason(resources: Resources, tmp_pa
     [lost] = [trial for trial in trials if trial.error]
     assert "diverged" in str(lost.error)
     assert choose_best(trials).overrides == {"train.learning_rate": 1e-3}
+
+
+def test_the_best_are_trained_again_with_other_seeds(resources: Resources, tmp_path: Path) -> None:
+    """For all epochs; asked again, the store knows. The same settings count once."""
+    run = run_of(tmp_path, [1e-3, 2e-3, 1e-3])
+    config = replace(run.experiment.search, epochs=2, grace_epochs=1, confirm=2)
+    run = replace(run, experiment=replace(run.experiment, search=config))
+    dataset = prepare(run.experiment.data, run.store)
+    losses = {1: 5.0, 2: 4.0, 3: 4.5, 4: None}
+    rates = {1: 1e-3, 2: 2e-3, 3: 2e-3, 4: 1e-3}
+    trials = [
+        Trial(
+            number=number,
+            overrides={"train.learning_rate": rates[number]},
+            loss=losses[number],
+            epochs=1,
+            stopped=False,
+            spans=[],
+        )
+        for number in losses
+    ]
+    confirmed, repeats = confirm(run, dataset, resources, trials, Silent())
+    assert [one.number for one in confirmed] == [2, 1]
+    assert [trial.epochs for trial in repeats] == [2] * 4
+    assert len({loss for one in confirmed for loss in one.losses}) == 4
+    silent = Silent()
+    assert confirm(run, dataset, resources, trials, silent) == (confirmed, repeats)
+    assert not silent.rows
 
 
 def test_a_trial_whose_process_was_lost_is_run_again(resources: Resources, tmp_path: Path) -> None:

@@ -64,6 +64,12 @@ class SearchConfig:
     patience: int = setting(
         "trials without a new best after which no more is begun; 0: no limit", 0, at_least=0
     )
+    confirm: int = setting(
+        "best candidates that are trained again with two other seeds, whose mean loss decides; "
+        "0: the lowest loss of all trials does",
+        0,
+        at_least=0,
+    )
     time_budget: str = setting(
         "training time of all trials after which no more is begun; empty: none",
         "",
@@ -84,6 +90,8 @@ class SearchConfig:
         check_budget(self.time_budget)
         if self.trials and not self.space:
             raise ValueError(f"trials is {self.trials}, but space names no setting to search")
+        if self.confirm and "seed" in self.space:
+            raise ValueError(f"confirm is {self.confirm}, but space varies seed: must be 0")
         if self.trials and self.sampler == "grid":
             self.check_grid()
 

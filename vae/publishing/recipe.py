@@ -48,7 +48,7 @@ def find_cut(experiment: Experiment, stages: Mapping[str, Result]) -> str:
 
     `stages`: the results of search and train, among others.
     """
-    trials, settled = stages["search"]["trials"], stages["search"]["settled"]
+    trials, settled = stages["search"]["trials"], stages["search"].get("settled", False)
     done = {
         # What ended of its own accord, as its best no longer moved, no clock has cut.
         "trials": (len(trials), len(trials) if settled else experiment.search.trials),

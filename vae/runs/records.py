@@ -21,12 +21,22 @@ class DamagedRecordError(UserError):
 
 def create_record(store: Store, key: str, content: Result, remedy: str) -> Result:
     """Write a record once; return what is in the store, ours or whoever's was first."""
-    signed = content | {DIGEST: hash_content(content)}
     try:
-        store.create(key, (json.dumps(signed, indent=2) + "\n").encode())
+        store.create(key, encode(content))
     except FileExistsError:
         return read_record(store, key, remedy) or content
     return content
+
+
+def replace_record(store: Store, key: str, content: Result, token: str) -> None:
+    """Overwrite the record that `Store.read_token` named; raises Conflict if it has changed."""
+    store.replace(key, encode(content), token)
+
+
+def encode(content: Result) -> bytes:
+    """A record as it is stored, with the digest of its content."""
+    signed = content | {DIGEST: hash_content(content)}
+    return (json.dumps(signed, indent=2) + "\n").encode()
 
 
 def read_record(store: Store, key: str, remedy: str) -> Result | None:

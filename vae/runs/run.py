@@ -15,8 +15,8 @@ from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import Experiment
 from vae.experiments.table import flatten
 from vae.registry.lineage import Start, choose_start, read_start
-from vae.runs.records import Result, create_record, read_record
-from vae.store.promises import Store
+from vae.runs.records import Result, create_record, read_record, replace_record
+from vae.store.promises import Conflict, Store
 
 RUN_ID_LENGTH = 84  # with the time of its beginning before it, still the name of a version
 RUN_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{RUN_ID_LENGTH - 1}}}")
@@ -60,7 +60,8 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
     Raises UserError for an id that can't be one, a dataset that is not there, an unknown id with no
     experiment to begin it with, a version to begin training with that is unknown or damaged,
     settings that differ from those the run began with, and a run that a version of this package
-    with other settings began.
+    with other settings began. More trials of its search are no other settings until its winner is
+    trained: see `grow_search`.
     """
     if experiment is not None:
         experiment = replace(experiment, data=locate(experiment.data))
@@ -69,16 +70,7 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
             f"run id {run_id!r} must be letters, digits, '.', '_' or '-', "
             f"at most {RUN_ID_LENGTH} of them"
         )
-    key = f"runs/{run_id}/{EXPERIMENT}"
-    began = read_record(store, key, "begin a new run")
-    if began is None:
-        if experiment is None:
-            raise UserError(f"unknown run '{run_id}'{suggest(run_id, list_runs(store))}")
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        start = choose_start(store, experiment)  # now: a later best must not change the run
-        lineage = start.to_lineage() if start else {}
-        first = {"experiment": experiment.to_dict(), "created": now, "lineage": lineage}
-        began = create_record(store, key, first, "begin a new run")
+    began = read_or_begin(store, run_id, experiment)
     began_with = parse_experiment(began["experiment"])
     if began_with.to_dict() != began["experiment"]:  # what it lacks, defaults would have filled
         raise UserError(
@@ -86,6 +78,9 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
             "settings: begin a new run"
         )
     if experiment is not None:
+        if experiment.search.trials > began_with.search.trials:
+            began = grow_search(store, run_id, experiment.to_dict())
+            began_with = parse_experiment(began["experiment"])
         refuse_other_settings(run_id, began["experiment"], experiment.to_dict())
     return Run(
         run_id=run_id,
@@ -94,6 +89,50 @@ def open_run(store: Store, run_id: str, experiment: Experiment | None = None) ->
         store=store,
         start=read_start(began["lineage"]),
     )
+
+
+def read_or_begin(store: Store, run_id: str, experiment: Experiment | None) -> Result:
+    """The record that a run began with, written now if there is none. Raises UserError."""
+    key = f"runs/{run_id}/{EXPERIMENT}"
+    began = read_record(store, key, "begin a new run")
+    if began is not None:
+        return began
+    if experiment is None:
+        raise UserError(f"unknown run '{run_id}'{suggest(run_id, list_runs(store))}")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    start = choose_start(store, experiment)  # now: a later best must not change the run
+    lineage = start.to_lineage() if start else {}
+    first = {"experiment": experiment.to_dict(), "created": now, "lineage": lineage}
+    return create_record(store, key, first, "begin a new run")
+
+
+def grow_search(store: Store, run_id: str, given: Result) -> Result:
+    """Give a run as many trials as the given experiment has; the record it goes on with.
+
+    The trials stay, and what the search came to is forgotten, to be told of them all. Raises
+    UserError if anything else differs, the winner's training has begun, or another process changes
+    the run just then.
+    """
+    key = f"runs/{run_id}/{EXPERIMENT}"
+    began, token = read_record(store, key, "begin a new run"), store.read_token(key)[1]
+    assert began is not None
+    trials = began["experiment"]["search"]["trials"]
+    search = began["experiment"]["search"] | {"trials": given["search"]["trials"]}
+    grown = began | {"experiment": began["experiment"] | {"search": search}}
+    refuse_other_settings(run_id, grown["experiment"], given)
+    later = (f"runs/{run_id}/train.json", f"runs/{run_id}/checkpoints")
+    if store.exists(later[0]) or store.list(later[1]):
+        raise UserError(
+            f"run '{run_id}' trains the winner of its {trials} trials, given search.trials = "
+            f"{given['search']['trials']}: leave the settings out to continue it, or take another "
+            "--run-id"
+        )
+    store.delete(f"runs/{run_id}/search.json")
+    try:
+        replace_record(store, key, grown, token)
+    except Conflict:
+        raise UserError(f"run '{run_id}' is being changed by another process: try again") from None
+    return grown
 
 
 def mark_at_work(run: Run) -> None:
