@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
 READY := $(VENV)/.ready
 
-.PHONY: run test check style types tests setup lock bench
+.PHONY: run test check style types tests setup lock bench chaos
 
 run: setup
 	$(VENV)/bin/vae run
@@ -40,6 +40,9 @@ $(READY): requirements.lock pyproject.toml
 lock:
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock
+
+chaos: setup
+	$(VENV)/bin/python -m tests.chaos
 
 bench: setup
 	$(VENV)/bin/python -m tests.benchmarks

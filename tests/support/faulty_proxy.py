@@ -1,11 +1,12 @@
 """A proxy that spoils requests the way networks and busy servers do, and refuses as policies do."""
 
 import http.client
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-STATUS = {"ExpiredToken": 400, "NoSuchBucket": 404, "SlowDown": 503}
+STATUS = {"ExpiredToken": 400, "NoSuchBucket": 404, "SlowDown": 503, "XMinioStorageFull": 507}
 
 
 class FaultyProxy(ThreadingHTTPServer):
@@ -13,7 +14,8 @@ class FaultyProxy(ThreadingHTTPServer):
 
     "lost": the server does it, the answer never arrives. "busy": 409, the server never hears of it.
     "cut": the connection breaks in the middle of the answer's body. Whatever `refuse` has a code of
-    S3 for, by method, key (empty: of the bucket) and query, is refused with that.
+    S3 for, by method, key (empty: of the bucket) and query, is refused with that. While `network`
+    is not "", it befalls every request: "lost" as above, "reset" before it is heard, "hangs".
     """
 
     daemon_threads = True
@@ -23,6 +25,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.upstream = urlsplit(endpoint).netloc
         self.faults: list[str] = []
         self.refuse: Callable[[str, str, str], str] = lambda method, key, query: ""
+        self.network = ""
         self.asked: list[str] = []  # methods and paths
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
 
@@ -49,16 +52,16 @@ class _Relay(BaseHTTPRequestHandler):
         return not code
 
     def do_GET(self) -> None:
-        self._relay(self.server.next_fault())
+        self._pass_on(self.server.next_fault())
 
     def do_HEAD(self) -> None:
-        self._relay()
+        self._pass_on()
 
     def do_POST(self) -> None:
-        self._relay()
+        self._pass_on()
 
     def do_DELETE(self) -> None:
-        self._relay()
+        self._pass_on()
 
     def do_PUT(self) -> None:
         fault = self.server.next_fault()
@@ -66,7 +69,16 @@ class _Relay(BaseHTTPRequestHandler):
             self._read_body()
             self._answer(409, [], b"<Error><Code>ConditionalRequestConflict</Code></Error>")
         else:
-            self._relay(fault)
+            self._pass_on(fault)
+
+    def _pass_on(self, fault: str = "") -> None:
+        network = self.server.network
+        if network in ("reset", "hangs"):
+            while self.server.network == "hangs":
+                time.sleep(0.1)
+            self.close_connection = True
+        else:
+            self._relay(fault or network)
 
     def _relay(self, fault: str = "") -> None:
         body = self._read_body()

@@ -1,0 +1,1 @@
+"""Faults by the dozen against one run after the other: `make chaos`."""
