@@ -104,7 +104,8 @@ def read_trials(run: Run, stages: Mapping[str, Result]) -> list[Trial]:
     """The trials that have ended, by number. Raises DamagedRecordError."""
     if "search" in stages:
         return [Trial.from_dict(plain) for plain in stages["search"]["trials"]]
-    keys = [key for key in run.store.list(f"{run.prefix}/search") if "/trial-" in key]
+    folder = f"{run.prefix}/search"
+    keys = [key for key in run.store.list(folder) if key.startswith(f"{folder}/trial-")]
     records = (read_record(run.store, key, REDO) for key in keys)
     trials = [Trial.from_dict(plain) for plain in records if plain is not None]
     return sorted(trials, key=lambda trial: trial.number)
