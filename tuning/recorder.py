@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
@@ -72,10 +73,16 @@ class Recorder(tune.Callback):
         self.rows: dict[str, list[Row]] = {}
         self.unwritten: list[Trial] = []  # the store could not be reached when they ended
         self.refused: Future[None] = Future()  # fails with what the user has to fix
+        self.stopping = threading.Event()  # once nobody waits for the search any more
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to restore them; here the store is what restores a search.
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **_: Any) -> None:
+        """Raise RuntimeError once the search is to stop, which ends it in order."""
+        if self.stopping.is_set():
+            raise RuntimeError("the search was stopped")
 
     def on_trial_start(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any

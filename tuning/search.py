@@ -115,7 +115,7 @@ def run_trials(
                 name=run.run_id, storage_path=scratch, verbose=0, callbacks=[recorder]
             ),
         )
-        run_interruptibly(tuner.fit, recorder.refused)
+        run_interruptibly(tuner.fit, recorder.refused, recorder.stopping.set)
     recorder.write_rest()
 
 

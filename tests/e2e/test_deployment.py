@@ -116,8 +116,9 @@ def test_runs_triggered_by_hand_and_by_schedule_publish(
     stop_at_work(served, api, tmp_path)
 
     listed = command(environment, "vae", "list", "tiny").splitlines()
-    assert len(listed) == len(api.list_runs("nightly", "COMPLETED"))
-    assert len([line for line in listed if line.startswith("*")]) == 1
+    versions = [line for line in listed if line.endswith("nats")]
+    assert len(versions) == len(api.list_runs("nightly", "COMPLETED"))
+    assert len([line for line in versions if line.startswith("★")]) == 1
     pulled = command(environment, "vae", "pull", "tiny", "--to", str(tmp_path / "tiny"))
     assert "files verified" in pulled
     assert json.loads((tmp_path / "tiny" / "metrics.json").read_text())["test/nelbo"] > 0

@@ -60,14 +60,14 @@ def test_a_failed_run_says_why_and_how_to_go_on(
 ) -> None:
     """One message: which run, the reason in one line, the command, and where to look."""
     with temporary_settings({PREFECT_API_URL: prefect_server.url}):
-        state = pipeline(experiment="none", run_id="first", store="s3://b/p", return_state=True)
+        state = pipeline(experiment="none", run_id="first", store="s3://pets/p", return_state=True)
     assert state.is_failed()
     [notice] = hook.received
     assert notice["title"].startswith("pipeline failed: ")
     reason, retry, command, *_ = notice["message"].splitlines()
     assert "unknown experiment 'none'" in reason
     assert retry == f"continue: prefect flow-run retry {state.state_details.flow_run_id}"
-    assert command == "or: vae run --run-id first --store s3://b/p"
+    assert command == "or: vae run --run-id first --store s3://pets/p"
     assert SECRET not in caplog.text + str(state)
 
 

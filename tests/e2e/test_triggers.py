@@ -31,6 +31,8 @@ SETTINGS = {
     "train.batch_size": 10,
 }
 
+MODEL = "vae.model.tiny-shapes"
+
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
@@ -103,7 +105,7 @@ def test_new_images_are_trained_on_and_what_came_of_it_is_told(
     """Folder, watch, event, run, promotion, event; and one more image is another run."""
     command(environment, "prefect", "deployment", "run", "watch/shapes")
     first = until(served, tmp_path, lambda: find_completed(api))
-    [promoted] = until(served, tmp_path, lambda: find_events(api, "vae.model.promoted"))
+    [promoted] = until(served, tmp_path, lambda: find_events(api, "vae.model.promoted", MODEL))
     check_told(api, first, promoted)
 
     command(environment, "prefect", "deployment", "run", "watch/shapes")
@@ -119,7 +121,7 @@ def test_new_images_are_trained_on_and_what_came_of_it_is_told(
 def check_told(api: Api, run: dict[str, Any], promoted: dict[str, Any]) -> None:
     """The run says in state, log, artifacts and event what it published."""
     version = promoted["payload"]["version"]
-    assert promoted["resource"]["prefect.resource.id"] == "vae.model.tiny-shapes"
+    assert promoted["resource"]["prefect.resource.id"] == MODEL
     assert promoted["payload"]["previous"] == {"version": None, "value": None}
     assert f"published tiny-shapes@{version}, the first" in run["state"]["message"]
     of_run = {"flow_run_id": {"any_": [run["id"]]}}
@@ -176,9 +178,10 @@ def of_event(run: dict[str, Any]) -> bool:
     return "shapes" in str((run["parameters"].get("overrides") or {}).get("data.name"))
 
 
-def find_events(api: Api, name: str) -> Any:
-    """The events of a name that the server has kept."""
-    return api.post("/events/filter", filter={"event": {"name": [name]}})["events"]
+def find_events(api: Api, name: str, resource: str = "") -> Any:
+    """The events of a name, and of a resource, that the server has kept."""
+    found = api.post("/events/filter", filter={"event": {"name": [name]}})["events"]
+    return [one for one in found if one["resource"]["prefect.resource.id"].startswith(resource)]
 
 
 def find_messages(api: Api, flow: str) -> list[str]:

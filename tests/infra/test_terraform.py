@@ -16,7 +16,7 @@ from pyarrow.fs import FileSystem
 
 from tests.support.repository import INFRA, ROOT
 from tests.support.s3_server import BUCKET, S3Server, start_s3_server
-from vae.errors import UserError
+from vae.errors import RefusedError, UserError
 from vae.store.open import open_store
 
 TERRAFORM = INFRA / "terraform"
@@ -196,5 +196,5 @@ def test_the_policy_ends_at_the_prefix(
 ) -> None:
     """Beside the prefix and above it nothing is written."""
     become("all")
-    with pytest.raises(PermissionError):
+    with pytest.raises(RefusedError, match="refuses to write"):
         open_store(f"s3://{BUCKET}/{place}").put("x", b"1")

@@ -9,6 +9,7 @@ as long as PyTorch does.
 
 import copy
 import logging
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,6 +43,7 @@ from vae.training.cpu import set_up_cpu
 
 log = logging.getLogger("vae.cluster.evaluation")
 SHARDS_PER_SLOT = 4  # so that a slot which is done early has something left to take
+LOOK_S = 0.5  # between looks whether the jobs are to be waited for any more
 
 
 def judge(
@@ -162,7 +164,16 @@ def place(argument: Any) -> Any:
 
 def gather(jobs: list[Any]) -> tuple[list[Any], list[Span]]:
     """What the jobs answered, once all have, and when each was computing."""
-    answers = run_interruptibly(lambda: ray.get(jobs))
+    stopping = threading.Event()
+
+    def wait_for_all() -> list[Any]:
+        left = jobs
+        while left and not stopping.is_set():
+            ended, left = ray.wait(left, timeout=LOOK_S)
+            ray.get(ended)  # what one of them raised is told at once
+        return [] if stopping.is_set() else list(ray.get(jobs))
+
+    answers = run_interruptibly(wait_for_all, stop=stopping.set)
     return [answer for answer, _ in answers], [span for _, span in answers]
 
 

@@ -1,15 +1,20 @@
 """Training on the cluster, seen from the driver: start it, follow it, return."""
 
 import logging
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import ray
+import ray._private.state
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
-from ray import PlacementGroupID
+from ray import JobID, PlacementGroupID
 from ray.exceptions import RayActorError
 from ray.train import (
     ControllerError,
@@ -142,7 +147,7 @@ def fit_again(build: Callable[[], TorchTrainer], refusal: Future[None]) -> Any:
     lost = 0
     while True:
         try:
-            return run_interruptibly(build().fit, refusal)
+            return run_interruptibly(build().fit, refusal, end_controllers)
         except ControllerError as error:
             if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
                 raise
@@ -158,6 +163,19 @@ def fit_again(build: Callable[[], TorchTrainer], refusal: Future[None]) -> Any:
                 lost,
                 MAX_FAILURES,
             )
+
+
+def end_controllers() -> None:
+    """Kill the processes that look after this process's workers, which end with them.
+
+    Ray Train has them on this machine.
+    """
+    job = JobID.from_hex(ray.get_runtime_context().get_job_id())
+    actors = ray._private.state.actors(job_id=job, actor_state_name="ALIVE")
+    for actor in actors.values():
+        if actor["ActorClassName"].startswith("TrainController"):
+            with suppress(ProcessLookupError):
+                os.kill(actor["Pid"], signal.SIGKILL)
 
 
 def free_workers() -> None:

@@ -20,6 +20,7 @@ JOINING_S = 60.0  # how long nodes that are not there yet are waited for
 CPU_WORKERS = 2  # what "auto" means without a GPU: the smallest number that is really distributed
 COORDINATOR = "AutoscalingCoordinator"  # Ray's name for it
 WATCH_S = 1.0  # between looks at the processes of a local session
+STOP_S = 5.0  # for work to return once it is stopped
 NEEDED = {"raylet", "gcs_server"}  # Ray's names for those without which a session is over
 T = TypeVar("T")
 
@@ -197,13 +198,18 @@ def wait_for_address(address: str, leaving: threading.Event) -> None:
                 raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
 
 
-def run_interruptibly(work: Callable[[], T], refusal: Future[None] | None = None) -> T:
+def run_interruptibly(
+    work: Callable[[], T],
+    refusal: Future[None] | None = None,
+    stop: Callable[[], object] = lambda: None,
+) -> T:
     """What `work` returns, from a thread of its own, while this one waits where signals are heard.
 
     Whatever blocks in Ray is called through this: a signal handler that raises inside one of Ray's
     calls is not heard, and Ray Train and Tune replace the handlers that they find. If a handler
-    raises here, or `refusal` fails, `work` is left to end with the Ray session. Raises
-    SessionLostError if that ends first: left alone, Ray would end this process with it.
+    raises here, or `refusal` fails, `stop` is called to have `work` return, which is waited for:
+    a call of Ray's that is at work when its session ends would end this process, at once. Raises
+    SessionLostError if the session is lost first, with which Ray would end this process as well.
     """
     future: Future[T] = Future()
     context = contextvars.copy_context()  # of the flow run: what `work` logs belongs to it
@@ -216,10 +222,17 @@ def run_interruptibly(work: Callable[[], T], refusal: Future[None] | None = None
 
     threading.Thread(target=answer, name="interruptible", daemon=True).start()
     awaited: set[Future[Any]] = {future} if refusal is None else {future, refusal}
-    while not (done := wait(awaited, WATCH_S, FIRST_COMPLETED).done):
-        check_session()
-    if refusal is not None and done == {refusal}:
-        refusal.result()
+    try:
+        while not (done := wait(awaited, WATCH_S, FIRST_COMPLETED).done):
+            check_session()
+        if refusal is not None and done == {refusal}:
+            refusal.result()
+    except SessionLostError:
+        raise
+    except BaseException:
+        stop()
+        wait([future], STOP_S)
+        raise
     return future.result()
 
 
