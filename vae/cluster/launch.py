@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -41,6 +42,7 @@ from vae.training.fit import initialize_model
 from vae.training.step import DivergedError
 
 log = logging.getLogger("vae.cluster.launch")
+CONTROLLER = "TrainController"  # Ray's name for it
 MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
 
 
@@ -170,12 +172,32 @@ def end_controllers() -> None:
 
     Ray Train has them on this machine.
     """
+    for pid in list_controllers():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def list_controllers() -> list[int]:
+    """Their process ids.
+
+    Of a local session as its raylet's children: who stops a command may have stopped Ray's
+    processes as well, and a question to the GCS, when that is ending, ends this process.
+    """
+    raylets = ray._private.worker._global_node.all_processes.get("raylet", [])
+    if raylets:
+        started = Path(f"/proc/{raylets[0].process.pid}/task").glob("*/children")
+        pids = [int(pid) for file in started for pid in read_process(file).split()]
+        return [pid for pid in pids if CONTROLLER in read_process(Path(f"/proc/{pid}/cmdline"))]
     job = JobID.from_hex(ray.get_runtime_context().get_job_id())
-    actors = ray._private.state.actors(job_id=job, actor_state_name="ALIVE")
-    for actor in actors.values():
-        if actor["ActorClassName"].startswith("TrainController"):
-            with suppress(ProcessLookupError):
-                os.kill(actor["Pid"], signal.SIGKILL)
+    actors = ray._private.state.actors(job_id=job, actor_state_name="ALIVE").values()
+    return [actor["Pid"] for actor in actors if actor["ActorClassName"] == CONTROLLER]
+
+
+def read_process(file: Path) -> str:
+    """What the system says of a process; nothing if that has ended."""
+    with suppress(OSError):
+        return file.read_text(errors="replace")
+    return ""
 
 
 def free_workers() -> None:
