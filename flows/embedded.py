@@ -4,9 +4,10 @@ import logging
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ from vae.store.promises import Store
 
 log = logging.getLogger("vae.pipeline")
 DEFAULT = "mnist"
+ORDERLY = "ended in order"
+WATCH = f"""
+import sys
+if sys.stdin.read() != {ORDERLY!r}:
+    print("vae: killed, or ended by Ray; continue with:", sys.argv[1], file=sys.stderr)
+"""
 ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",  # stage progress shows in Prefect's UI as well
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -73,7 +80,11 @@ def run_here(
         "workers": workers,
         "until": until,
     }
-    with stop_in_order(command), show_progress(run, until) as view:
+    with (
+        tell_if_killed(command),
+        stop_in_order(command),
+        show_progress(run, until) as view,
+    ):
         logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
         outcome = run_flow(parameters, began, view)
     print_outcome(outcome, run.experiment.name, opened)
@@ -132,6 +143,26 @@ def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, 
             raise FailedRunError(describe_error(error)) from error
     ended: dict[str, Any] = outcome
     return ended
+
+
+@contextmanager
+def tell_if_killed(command: str) -> Iterator[None]:
+    """A context with a process that tells `command` if this one ends in the midst of it.
+
+    By kill -9, for want of memory, or by Ray, which ends a driver whose session is gone.
+    """
+    watcher = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", WATCH, command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # what is meant for the command's group is not for it
+        text=True,
+    )
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it was killed
+            watcher.communicate(ORDERLY)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -40,3 +42,23 @@ def test_what_the_user_can_fix_stays_one_line() -> None:
     with pytest.raises(UserError) as raised, stop_in_order("vae run --run-id a"):
         raise UserError("the disk is full")
     assert str(raised.value) == "the disk is full; continue with: vae run --run-id a"
+
+
+KILLED = """
+import os, sys
+from flows.embedded import tell_if_killed
+
+with tell_if_killed("vae run --run-id a"):
+    if sys.argv[1] == "killed":
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "in order"])
+def test_what_is_killed_says_how_to_go_on(end: str) -> None:
+    """Another process tells it, and says nothing of what ended in order."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, end], capture_output=True, text=True, check=False
+    )
+    line = "vae: killed, or ended by Ray; continue with: vae run --run-id a\n"
+    assert done.stderr == (line if end == "killed" else "")
