@@ -70,8 +70,7 @@ def run_here(
         os.environ.setdefault(name, value)
     settle_home(claim_scratch())
     logging.getLogger("vae").setLevel(logging.INFO)
-    command = f"vae {'run' if until == 'publish' else until}"
-    command += f" --run-id {run.run_id} --store {shlex.quote(opened.uri)}"
+    command = format_command(until, run)
     parameters = {
         "experiment": DEFAULT if experiment is None and run_id is None else experiment,
         "overrides": overrides,
@@ -88,6 +87,12 @@ def run_here(
         logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
         outcome = run_flow(parameters, began, view)
     print_outcome(outcome, run.experiment.name, opened)
+
+
+def format_command(until: str, run: Run) -> str:
+    """The command that continues a run up to a stage."""
+    name = "run" if until == "publish" else until
+    return f"vae {name} --run-id {run.run_id} --store {shlex.quote(run.store.uri)}"
 
 
 def choose_experiment(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import hypothesis
 import pytest
 
 import vae.cluster  # noqa: F401, sets what Ray reads, before any test imports Ray
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.s3_server import S3Server, start_s3_server
 from vae.store.open import open_store
 from vae.store.promises import Store
@@ -61,6 +63,20 @@ def s3_uri(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def proxy(
+    s3_uri: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyProxy]:
+    """The S3 server behind a proxy without faults as yet; the environment reaches the proxy."""
+    with FaultyProxy(s3_server.endpoint) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])

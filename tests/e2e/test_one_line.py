@@ -2,34 +2,17 @@
 
 import os
 import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import DEADLINE_S, Started, descendants, named, vae
 from tests.support.faulty_proxy import FaultyProxy
-from tests.support.s3_server import S3Server
 from vae.store.open import open_store
 from vae.training.checkpoints import list_checkpoints
 
 GO_ON = ("train", "--run-id", "expired")
 SETTINGS = ("search.trials=0", "train.epochs=40", "train.precision=float64")
-
-
-@pytest.fixture
-def proxy(
-    s3_uri: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FaultyProxy]:
-    """The S3 server behind a proxy that refuses nothing as yet, for commands; not for the test."""
-    with FaultyProxy(s3_server.endpoint) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.usefixtures("quiet_home")

@@ -5,9 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,20 +93,6 @@ def test_disk_full(tmp_path: Path) -> None:
     assert store.list() == ["a", "big"]
     assert store.read("a") == target.read_bytes() == b"old"
     assert not temporaries(tmp_path)
-
-
-@pytest.fixture
-def proxy(
-    s3_uri: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FaultyProxy]:
-    """The S3 server behind a proxy without faults as yet; the environment reaches the proxy."""
-    with FaultyProxy(s3_server.endpoint) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("faults", [["lost"], ["busy", "busy"], ["busy", "lost"]])

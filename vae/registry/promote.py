@@ -49,19 +49,16 @@ def promote(
         return refuse(name, version, f"its {metric} is {value}", value)
     check_promises(store)
     data, manifest = read_manifest(store, name, version)
+    digest, dataset = hash_bytes(data), manifest.dataset
     candidate = Best(
-        version=version,
-        metric=metric,
-        value=value,
-        manifest_sha256=hash_bytes(data),
-        dataset=manifest.dataset,
+        version=version, metric=metric, value=value, manifest_sha256=digest, dataset=dataset
     )
     while True:
         best, token = read_best(store, name)
         rival, why = _find_rival(best, candidate, store, name, judge_again)
         if why:
-            why += f"; to prefer it all the same: vae promote {name}@{version}"
-            return refuse(name, version, why, value)
+            way_out = f"to prefer it all the same: vae promote {name}@{version}"
+            return refuse(name, version, f"{why}; {way_out}", value)
         winner = candidate if rival is None or candidate.value < rival.value else rival
         told = _describe(winner, candidate, rival)
         try:
