@@ -72,7 +72,7 @@ class Recorder(tune.Callback):
         self.free = (number for number in count(1) if number not in taken)
         self.rows: dict[str, list[Row]] = {}
         self.unwritten: list[Trial] = []  # the store could not be reached when they ended
-        self.refused: Future[None] = Future()  # fails with what the user has to fix
+        self.refused: Future[None] = Future()  # fails with what the store raised, if it ends it
         self.stopping = threading.Event()  # once nobody waits for the search any more
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,10 +87,18 @@ class Recorder(tune.Callback):
     def on_trial_start(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
     ) -> None:
-        """What the trial is given is written before it begins: a kill must not change it."""
+        """What the trial is given is written before it begins: a kill must not change it.
+
+        Raises what the store does, which ends the search: Tune hands on its traceback alone, so
+        `refused` fails with it as well.
+        """
         given = Proposal(self.assign_number(trial), dict(trial.config))
         key = f"{self.prefix}/proposal-{given.number:04d}.json"
-        create_record(self.run.store, key, given._asdict(), REDO)
+        try:
+            create_record(self.run.store, key, given._asdict(), REDO)
+        except Exception as error:
+            self.refuse(error)
+            raise
 
     def on_trial_result(
         self,
@@ -154,13 +162,17 @@ class Recorder(tune.Callback):
         try:
             self.create(ended)
         except UserError as error:
-            if not self.refused.done():
-                self.refused.set_exception(error)
+            self.refuse(error)
         except Exception as error:
             log.warning(
                 "search   trial %d is written later: %s", ended.number, describe_error(error)
             )
             self.unwritten.append(ended)
+
+    def refuse(self, error: Exception) -> None:
+        """Tell who waits for the search what ends it: the first that did."""
+        if not self.refused.done():
+            self.refused.set_exception(error)
 
     def write_rest(self) -> None:
         """Write what could not be written when it ended. Raises what the store does."""

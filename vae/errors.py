@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+TRACEBACK = "Traceback (most recent call last):"
+
 
 class UserError(Exception):
     """A mistake the user can fix: one line with what, what was given and what is allowed.
@@ -26,10 +28,16 @@ def suggest(given: str, allowed: Iterable[str]) -> str:
 
 
 def extract_message(error: BaseException) -> str:
-    """What an error says, without line breaks; its class if it says nothing."""
+    """What an error says, without line breaks; its class if it says nothing.
+
+    Of a traceback, which Ray's errors quote, its last line: what was raised.
+    """
     if isinstance(error, TimeoutError):
         return "timed out"
-    return " ".join((str(error) or type(error).__name__).split())
+    said = str(error).strip() or type(error).__name__
+    if TRACEBACK in said:
+        said = said.splitlines()[-1]
+    return " ".join(said.split())
 
 
 def describe_error(error: BaseException) -> str:

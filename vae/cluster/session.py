@@ -223,10 +223,10 @@ def run_interruptibly(
     threading.Thread(target=answer, name="interruptible", daemon=True).start()
     awaited: set[Future[Any]] = {future} if refusal is None else {future, refusal}
     try:
-        while not (done := wait(awaited, WATCH_S, FIRST_COMPLETED).done):
+        while not wait(awaited, WATCH_S, FIRST_COMPLETED).done:
             check_session()
-        if refusal is not None and done == {refusal}:
-            refusal.result()
+        if refusal is not None and refusal.done():
+            refusal.result()  # the cause, of which `work` may only know the traceback
     except SessionLostError:
         raise
     except BaseException:
