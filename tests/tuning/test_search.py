@@ -1,5 +1,6 @@
 """What a search keeps of its trials, without Ray at work."""
 
+import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from tests.support.listeners import Silent
 from tuning.recorder import Recorder, read_trials
+from vae.cluster.session import run_interruptibly
 from vae.errors import RefusedError
 from vae.experiments.loading import load_experiment
 from vae.runs.run import Run
@@ -69,6 +71,25 @@ def test_a_trial_that_the_store_does_not_take_is_not_lost(tmp_path: Path) -> Non
     recorder.on_trial_complete(1, [], TuneTrial("trial", config={}, stub=True))
     with pytest.raises(RefusedError, match="keys revoked"):
         recorder.refused.result(timeout=0)
+
+
+def test_what_the_store_raises_before_a_trial_ends_the_search_under_its_own_name(
+    tmp_path: Path,
+) -> None:
+    """Tune hands on the traceback of it alone, so who waits is told beside Tune."""
+    store = Away(tmp_path)
+    run = replace(begin_run(tmp_path), store=store)
+    recorder = Recorder(run, "search", [], [], Silent())
+    store.error = RefusedError("keys revoked")
+
+    def search_with_tune() -> None:
+        try:
+            recorder.on_trial_start(1, [], TuneTrial("trial", config={}, stub=True))
+        except RefusedError:
+            raise RuntimeError(traceback.format_exc()) from None
+
+    with pytest.raises(RefusedError, match="keys revoked"):
+        run_interruptibly(search_with_tune, recorder.refused)
 
 
 def numbers(trials: list[Trial]) -> list[int]:
