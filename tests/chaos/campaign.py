@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.chaos.deck import MOMENTS, UNTIL_IT_ENDS, Blow
+from tests.chaos.deck import MOMENTS, UNTIL_IT_ENDS, Blow, Fault
 from tests.chaos.victim import StuckError, Victim
 from tests.chaos.world import World
 from vae.registry.manifest import MODEL
@@ -85,8 +85,16 @@ def strike(victim: Victim, world: World, blow: Blow) -> Outcome:
     victim.wait_for_progress()
     status = victim.command.process.poll()
     if status is not None:
-        wrong = wrong or victim.judge_end(fault.silent)
+        wrong = wrong or victim.judge_end(fault.silent) or judge_telling(victim, fault)
     return Outcome(blow=blow, status=status, seconds=time.monotonic() - began, wrong=wrong)
+
+
+def judge_telling(victim: Victim, fault: Fault) -> str:
+    """What is wrong with the status and the last line of a command that a fault has ended."""
+    status, last = victim.command.process.returncode, victim.output.strip().rpartition("\n")[2]
+    if fault.status not in (None, status):
+        return f"status {status}, not {fault.status}"
+    return "" if not fault.tells or fault.tells in last else f"does not tell '{fault.tells}'"
 
 
 def finish(victim: Victim, attempts: int = 3) -> None:

@@ -30,8 +30,9 @@ class Fault:
     """What happens to a run, and for how long.
 
     `lasts_s`: seconds until it is healed, or UNTIL_IT_ENDS: the command has to end of it, and is
-    healed then. `silent`: the command's process is killed, and can say nothing. `kind`: of the
-    store that it can befall; any without.
+    healed then. `silent`: the command's process is killed, and can say nothing. `status`: with
+    which a command that it ends has to end, any without; `tells`: what its last line has to hold.
+    `kind`: of the store that it can befall; any without.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Fault:
     lasts_s: float = 0.0
     moments: tuple[str, ...] = tuple(MOMENTS)
     silent: bool = False
+    status: int | None = None
+    tells: str = ""
     kind: str = ""
 
 
@@ -68,10 +71,17 @@ def cut(how: str, lasts_s: float) -> Fault:
     return Fault(name=f"S3 {how}", strike=strike, heal=heal, lasts_s=lasts_s, kind="s3")
 
 
-def refuse(name: str, code: str, methods: frozenset[str] = strikes.ALL) -> Fault:
+def refuse(name: str, code: str, tells: str, methods: frozenset[str] = strikes.ALL) -> Fault:
     """What the S3 server says no to until somebody mends it."""
-    strike, heal = strikes.refuse(code, methods), strikes.refuse("")
-    return Fault(name=f"S3 {name}", strike=strike, heal=heal, lasts_s=UNTIL_IT_ENDS, kind="s3")
+    return Fault(
+        name=f"S3 {name}",
+        strike=strikes.refuse(code, methods),
+        heal=strikes.refuse(""),
+        lasts_s=UNTIL_IT_ENDS,
+        status=2,
+        tells=tells,
+        kind="s3",
+    )
 
 
 LATER = tuple(MOMENTS)[1:]  # by when all of its processes are there
@@ -110,11 +120,17 @@ TO_BUCKETS = (
         lasts_s=120,
         kind="s3",
     ),
-    refuse("key revoked", "InvalidAccessKeyId"),
-    refuse("token expired", "ExpiredToken"),
-    refuse("clock skewed", "RequestTimeTooSkewed"),
-    refuse("read-only", "AccessDenied", strikes.WRITES),
-    refuse("full", "XMinioStorageFull", strikes.WRITES),
+    refuse("key revoked", "InvalidAccessKeyId", "check AWS_ACCESS_KEY_ID"),
+    refuse("token expired", "ExpiredToken", "set AWS_SESSION_TOKEN and its keys anew"),
+    refuse("clock skewed", "RequestTimeTooSkewed", "set the clock of this machine"),
+    refuse("read-only", "AccessDenied", "the policy of AWS_ACCESS_KEY_ID", strikes.WRITES),
+    Fault(
+        name="S3 full",
+        strike=strikes.refuse("XMinioStorageFull", strikes.WRITES),
+        heal=strikes.refuse(""),
+        lasts_s=UNTIL_IT_ENDS,
+        kind="s3",
+    ),
 )
 TO_DISKS = (
     Fault(
@@ -132,6 +148,12 @@ TO_DISKS = (
         kind="folder",
     ),
 )
+
+
+def pick(kind: str, name: str, moment: str) -> Blow:
+    """A fault by its name, at a moment of choice, at once."""
+    [fault] = [fault for fault in list_faults(kind) if fault.name == name]
+    return Blow(fault, moment, 0.0)
 
 
 def list_faults(kind: str) -> list[Fault]:

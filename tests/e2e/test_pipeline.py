@@ -5,18 +5,24 @@ On S3 it is run by test_deployment.py.
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from flows.cli import app
+from tests.support.arrived_runs import check_arrived
 from tests.support.command import vae
+from tests.support.wandb_server import serve_wandb
 from vae.registry.read import list_versions
 from vae.store.open import open_store
 
 
 @pytest.mark.usefixtures("quiet_home")
-def test_the_pipeline_publishes_a_model_that_can_be_pulled_and_used(tmp_path: Path) -> None:
-    """From nothing to pictures of a pulled model; the same run again does nothing anew."""
+def test_the_pipeline_publishes_a_model_that_can_be_pulled_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From nothing to pictures of a pulled model; the same run again does nothing anew.
+
+    W&B gets what was tracked meanwhile once it is asked to.
+    """
     store_uri = str(tmp_path / "store")
     run = ("run", "--experiment", "tiny", "--store", store_uri, "--run-id", "first")
     done = vae(*run, cwd=tmp_path)
@@ -42,23 +48,20 @@ def test_the_pipeline_publishes_a_model_that_can_be_pulled_and_used(tmp_path: Pa
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done before") == 5
     assert len(list_versions(open_store(store_uri), "tiny")) == 1
+    send_from_elsewhere(tmp_path / "store", monkeypatch)
 
 
-@pytest.mark.usefixtures("quiet_home")
-def test_images_of_ones_own_in_the_folder_one_is_in(tmp_path: Path) -> None:
-    """Workers have other folders, and other machines no such file: the store has what they need."""
-    digits = np.random.default_rng(0).integers(0, 256, (140, 8, 8), dtype=np.uint8)
-    np.save(tmp_path / "pets.npy", digits)
-    settings = ("data.name=pets.npy", "data.validation=20", "data.limit=0", "train.epochs=1")
-    space = 'search={trials=1, epochs=1, space={"model.latent_dim"={choice=[2, 3]}}}'
-    run = ("run", "--experiment", "tiny", "--store", "store", "--run-id", "own", "--workers", "1")
-    done = vae(
-        *run, *(part for text in (*settings, space) for part in ("--set", text)), cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list_versions(open_store(str(tmp_path / "store")), "tiny-pets")) == 1
-
-    (tmp_path / "pets.npy").unlink()
-    again = vae("run", "--store", "store", "--run-id", "own", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count("done before") == 5
+def send_from_elsewhere(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was tracked offline reaches W&B from the store alone; a second time nothing is sent."""
+    elsewhere = store.parent / "elsewhere"
+    elsewhere.mkdir()
+    send = ("sync", "first", "--store", str(store))
+    with serve_wandb() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+        sent = vae(*send, cwd=elsewhere)
+        assert sent.returncode == 0, sent.stdout + sent.stderr
+        assert sent.stdout == f"first: 4 of 4 W&B runs sent to {server.url}\n"
+        check_arrived(server, store)
+        again = vae(*send, cwd=elsewhere)
+        assert again.stdout == "W&B has everything that was tracked\n", again.stderr

@@ -1,4 +1,7 @@
-"""Killed and stopped in mid-training, on real Ray workers: the weights are the same in the end."""
+"""Killed and stopped in mid-training, on real Ray workers: the weights are the same in the end.
+
+Of Ray's own processes, those that a training goes on without are killed; tests/chaos has others.
+"""
 
 import copy
 import json
@@ -27,7 +30,7 @@ from vae.training.batches import Shard
 from vae.training.checkpoints import list_checkpoints
 from vae.training.fit import Fit, wrap_data_parallel
 
-EPOCHS = 36
+EPOCHS = 60
 CHECKPOINTS = "runs/killed/checkpoints"
 SETTINGS = (
     "search.trials=0",
@@ -41,9 +44,9 @@ Weights = dict[str, dict[str, Tensor]]  # by model or averaged, then by paramete
 def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker is killed, then everything; then Ctrl-C, then fewer workers: the same weights.
+    """The event queue, a worker, then everything is killed; then Train's controller, then Ctrl-C.
 
-    They are the same bits as long as two workers train them, and within 1e-8 where one goes on.
+    The weights are the same bits as long as two workers train them, within 1e-8 where one goes on.
     """
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     store, go_on = open_store(str(tmp_path / "store")), ("train", "--run-id", "killed")
@@ -53,12 +56,14 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     begun = Started(
         *go_on, *here, "--experiment", "tiny", *settings, "--workers", "1:2", cwd=tmp_path
     )
+    kill_the_event_queue(begun)
     newest = kill_a_worker_then_all(begun, store)
     store.put(newest.key, store.read(newest.key)[:-1])
 
     resumed = Started(*go_on, *here, "--workers", "2", cwd=tmp_path)
     resumed.until(lambda: f"resumed after epoch {newest.epoch - 1} of" in resumed.output)
     assert f"{newest.key} is corrupt" in resumed.output
+    kill_the_controller(resumed)
     resumed.until(lambda: list_checkpoints(store, CHECKPOINTS)[0].epoch > newest.epoch)
     interrupt(resumed)
     assert f"continue with: vae train --run-id killed --store {store.uri}\n" in resumed.output
@@ -74,6 +79,30 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     assert [row["epoch"] for row in history(store)] == list(range(1, EPOCHS + 1))
     ended = weights_in(newest_content(store))
     torch.testing.assert_close(ended, straight[-1], rtol=1e-8, atol=1e-10)
+    assert not store.exists("runs/killed/ray"), "Ray's own bookkeeping stays out of the store"
+
+
+def kill_the_event_queue(training: Started) -> None:
+    """SIGKILL the process that epochs are told through: they are told again, and none is lost."""
+    training.until(lambda: "train    epoch" in training.output)
+    kill_one("ray::_QueueActor", training)
+    seen = len(training.output)
+    training.until(lambda: "train    epoch" in training.output[seen:])
+    assert "resumed after epoch" not in training.output
+
+
+def kill_the_controller(training: Started) -> None:
+    """SIGKILL Ray Train's controller: the workers are started again, from what is stored."""
+    seen = len(training.output)
+    kill_one("ray::TrainController", training)
+    training.until(lambda: "(1 of at most 3 times)" in training.output[seen:])
+    training.until(lambda: "resumed after epoch" in training.output[seen:])
+
+
+def kill_one(name: str, training: Started) -> None:
+    """SIGKILL the one process of that name."""
+    (process,) = of_name(name, descendants(training.process.pid))
+    os.kill(process, signal.SIGKILL)
 
 
 def kill_a_worker_then_all(training: Started, store: Store) -> checkpoints.Checkpoint:

@@ -139,7 +139,11 @@ def start_session(workers: Workers, leaving: threading.Event) -> Resources:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         wait_for_address(address, leaving)
-    local = {"num_cpus": count_local_cpus(), "object_store_memory": OBJECT_STORE_BYTES}
+    local = {
+        "num_cpus": count_local_cpus(),
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,  # ten processes, for a page that ends with the command
+    }
     try:
         ray.init(
             address=address or "local",
