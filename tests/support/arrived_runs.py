@@ -23,7 +23,7 @@ def check_arrived(server: WandbServer, store: Path) -> None:
         trial = by_part[f"trial-{record['number']:02d}"]
         given = record["overrides"]["model.latent_dim"]
         assert trial.config["model"]["latent_dim"] == given
-        assert trial.config["train"]["epochs"] == record["epochs"]
+        assert trial.config["train"]["epochs"] == trial.config["search"]["epochs"]
         assert trial.summary["best/val_loss"] == pytest.approx(record["loss"])
     best = min(records, key=lambda record: record["loss"])["overrides"]["model.latent_dim"]
     train = by_part["train"]

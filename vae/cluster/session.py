@@ -22,6 +22,7 @@ COORDINATOR = "AutoscalingCoordinator"  # Ray's name for it
 WATCH_S = 1.0  # between looks at the processes of a local session
 STOP_S = 5.0  # for work to return once it is stopped
 NEEDED = {"raylet", "gcs_server"}  # Ray's names for those without which a session is over
+GCS_LOST_S = 15  # for it to come back, which that of a local session can't; Ray's default is 60
 T = TypeVar("T")
 
 
@@ -139,10 +140,11 @@ def start_session(workers: Workers, leaving: threading.Event) -> Resources:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         wait_for_address(address, leaving)
-    local = {
+    local: dict[str, Any] = {
         "num_cpus": count_local_cpus(),
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,  # ten processes, for a page that ends with the command
+        "_system_config": {"gcs_rpc_server_reconnect_timeout_s": GCS_LOST_S},
     }
     try:
         ray.init(
