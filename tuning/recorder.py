@@ -123,6 +123,7 @@ class Recorder(tune.Callback):
     ) -> None:
         """What the trial raised is its result; if its process was lost, it has none."""
         if raised := read_error(trial):
+            log.debug("trial %d", self.assign_number(trial), exc_info=raised)
             self.record(trial, describe_error(raised))
 
     def assign_number(self, trial: TuneTrial) -> int:

@@ -4,6 +4,7 @@ A trial is a plain function in one process. A finished trial is an object in the
 that was killed goes on with what is missing, and neither Ray's nor Optuna's state is needed.
 """
 
+import logging
 import math
 import tempfile
 import time
@@ -95,6 +96,8 @@ def run_trials(
 
     Blocks; what comes of each is in the store, by the recorder.
     """
+    # Tune prints a traceback for every trial that failed; the recorder tells of it in one line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     train, val = (open_rows(dataset, run.store, split) for split in ("train", "val"))
     device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
     start = load_start(run.store, run.start) if run.start else None
