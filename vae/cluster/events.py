@@ -20,6 +20,7 @@ log = logging.getLogger("vae.cluster.events")
 Event = dict[str, Any]
 POLL_S = 0.2
 QUIET_S = 30.0  # without an event, before it is looked into
+LOOK_S = 5.0  # between looks from then on
 LINE_S = 60.0  # between lines of what is waited for
 LAST_LOOK_S = 5.0  # at the end: where the session was lost, the queue does not answer
 
@@ -75,9 +76,9 @@ class Follower(threading.Thread):
         if came:
             self.look_at = time.monotonic() + QUIET_S
         elif time.monotonic() > self.look_at:
-            self.look_at = time.monotonic() + LINE_S
             if shortage := find_shortage(self.resources):
                 log.warning("train    %s", shortage)
+            self.look_at = time.monotonic() + (LINE_S if shortage else LOOK_S)
 
     def tell(self, event: Event) -> None:
         """Pass an event on; a worker's warning is logged here, where people look.
