@@ -15,6 +15,7 @@ from vae.registry.promote import METRIC
 from vae.runs.trials import Trial, format_loss, format_overrides
 from vae.tracking.run import TrackedRun
 from vae.tracking.values import Histogram, Value
+from vae.training.fit import Row
 
 log = logging.getLogger("vae.pipeline")
 LINE_S = 10.0  # between lines inside an epoch
@@ -90,7 +91,7 @@ class TrialProgress:
         self.session = session
         self.tracked: dict[int, TrackedRun] = {}  # of the trials of this session, by number
 
-    def on_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
+    def on_epoch(self, number: int, overrides: dict[str, Any], row: Row) -> None:
         """A line, and the metrics on the trial's own curves."""
         config = self.session.run.experiment.search
         line = TRIAL_LINE.format(
@@ -102,6 +103,17 @@ class TrialProgress:
             varied=format_overrides(overrides),
         )
         log.info("%s", line)
+        self.show(number, overrides, row)
+
+    def on_resume(self, number: int, overrides: dict[str, Any], rows: list[Row]) -> None:
+        """A line, and what is not yet on the trial's curves."""
+        told = (number, len(rows), self.session.run.experiment.search.epochs)
+        log.info("search   trial %d resumed after epoch %d of %d", *told)
+        for row in rows:
+            self.show(number, overrides, row)
+
+    def show(self, number: int, overrides: dict[str, Any], row: Row) -> None:
+        """An epoch in the view and on the trial's own curves."""
         self.session.view.on_trial_epoch(number, overrides, row)
         if number not in self.tracked:
             experiment = apply_trial(self.session.run.experiment, overrides)

@@ -56,5 +56,11 @@ class ConfirmProgress:
         told = (row["epoch"], self.epochs, format_loss(row), format_overrides(varied))
         log.info(REPEAT_LINE, overrides["seed"], *told)
 
+    def on_resume(
+        self, number: int, overrides: dict[str, Any], rows: list[dict[str, float]]
+    ) -> None:
+        """The line of the last of them."""
+        self.on_epoch(number, overrides, rows[-1])
+
     def on_end(self, trial: Trial) -> None:
         """Nothing more: the line of its last epoch is there."""

@@ -8,12 +8,13 @@ from tuning.design import Candidate
 from tuning.planned import PlannedSearch
 from tuning.recorder import Listener, Recorder, read_proposals, read_trials
 from tuning.search import check_lost, run_trials
+from tuning.trial_checkpoints import drop_beaten
 from vae.cluster.session import Resources
 from vae.data.datasets import DatasetRef
 from vae.experiments.settings import SEEDS
 from vae.models.seeds import derive_seed
 from vae.runs.run import Run
-from vae.runs.trials import Confirmation, Trial, sort_trials
+from vae.runs.trials import Confirmation, Trial, find_distinct
 
 REPEATS = 2  # of each candidate, with a seed each
 
@@ -42,16 +43,8 @@ def confirm(
         run_trials(run, dataset, resources, recorder, sampler, FIFOScheduler(), left)
         done = read_trials(run, prefix)
         check_lost(done, len(candidates))
+    drop_beaten(run.store, prefix, done, keep=0)
     return [gather(trial, seeds, done) for trial in best], done
-
-
-def find_distinct(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that finished, best first; of those with the same settings the first."""
-    distinct: list[Trial] = []
-    for trial in sort_trials(trials):
-        if trial.finished and all(trial.overrides != other.overrides for other in distinct):
-            distinct.append(trial)
-    return distinct
 
 
 def gather(trial: Trial, seeds: Sequence[int], repeats: Sequence[Trial]) -> Confirmation:

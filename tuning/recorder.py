@@ -13,7 +13,8 @@ from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.proposals import Proposal
-from vae.errors import UserError, describe_error
+from tuning.trial_checkpoints import drop_beaten
+from vae.errors import RefusedError, UserError, describe_error
 from vae.runs.records import Result, create_record, read_record
 from vae.runs.run import Run
 from vae.runs.trials import Trial
@@ -29,6 +30,9 @@ class Listener(Protocol):
 
     def on_epoch(self, number: int, overrides: dict[str, Any], row: Row) -> None:
         """A trial has finished an epoch, with these metrics."""
+
+    def on_resume(self, number: int, overrides: dict[str, Any], rows: list[Row]) -> None:
+        """A trial goes on after these epochs, which it had trained before a kill."""
 
     def on_end(self, trial: Trial) -> None:
         """A trial has ended, well or not, and is in the store."""
@@ -53,7 +57,10 @@ def read_records(run: Run, prefix: str, kind: str) -> list[Result]:
 
 
 class Recorder(tune.Callback):
-    """Writes each trial to the store when it ends, and tells the listener. Runs in the driver."""
+    """Writes each trial to the store when it ends, and tells the listener. Runs in the driver.
+
+    What the trial had learnt goes then, unless it is one of the `keep` best.
+    """
 
     def __init__(
         self,
@@ -62,8 +69,9 @@ class Recorder(tune.Callback):
         done: list[Trial],
         proposals: list[Proposal],
         listener: Listener,
+        keep: int = 0,
     ) -> None:
-        self.run, self.prefix, self.listener = run, prefix, listener
+        self.run, self.prefix, self.listener, self.keep = run, prefix, listener, keep
         self.done, self.proposals = done, proposals
         self.numbers: dict[str, int] = {}
         ended = {trial.number for trial in done}
@@ -108,9 +116,16 @@ class Recorder(tune.Callback):
         result: dict[str, Any],
         **_: Any,
     ) -> None:
-        """Keep the epoch's metrics and pass them on."""
-        self.rows.setdefault(trial.trial_id, []).append(result["row"])
-        self.listener.on_epoch(self.assign_number(trial), dict(trial.config), result["row"])
+        """Keep the epoch's metrics and pass them on; those from before a kill all at once."""
+        for name, message in result["warnings"]:
+            logging.getLogger(name).warning("%s", message)
+        rows = self.rows.setdefault(trial.trial_id, [])
+        rows.append(result["row"])
+        told = (self.assign_number(trial), dict(trial.config))
+        if len(rows) > result["resumed"]:
+            self.listener.on_epoch(*told, result["row"])
+        elif len(rows) == result["resumed"]:
+            self.listener.on_resume(*told, list(rows))
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
@@ -121,8 +136,14 @@ class Recorder(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
     ) -> None:
-        """What the trial raised is its result; if its process was lost, it has none."""
-        if raised := read_error(trial):
+        """What the trial raised is its result; if its process was lost, it has none.
+
+        Nor has it one if the store takes nothing more, which ends the search.
+        """
+        raised = read_error(trial)
+        if isinstance(raised, RefusedError):
+            self.refuse(raised)
+        elif raised:
             log.debug("trial %d", self.assign_number(trial), exc_info=raised)
             self.record(trial, describe_error(raised))
 
@@ -151,22 +172,24 @@ class Recorder(tune.Callback):
             metrics=best,
             losses=[row["val/loss"] for row in rows],
         )
-        self.write(ended)
         self.done.append(ended)
+        self.write(ended)
         self.listener.on_end(ended)
 
     def write(self, ended: Trial) -> None:
-        """Write a trial to the store, or keep it for `write_rest`.
+        """Write a trial to the store, or keep it for `write_rest`; what the beaten learnt may go.
 
         Raises nothing: Tune would print what its callbacks raise, and go on.
         """
+        written = [trial for trial in self.done if trial not in self.unwritten]
         try:
             self.create(ended)
+            drop_beaten(self.run.store, self.prefix, written, self.keep)
         except UserError as error:
             self.refuse(error)
         except Exception as error:
             log.warning(
-                "search   trial %d is written later: %s", ended.number, describe_error(error)
+                "search   trial %d is put away later: %s", ended.number, describe_error(error)
             )
             self.unwritten.append(ended)
 

@@ -1,7 +1,8 @@
 """Hyper-parameter search: Ray Tune around the training that the final fit uses.
 
-A trial is a plain function in one process. A finished trial is an object in the store, so a search
-that was killed goes on with what is missing, and neither Ray's nor Optuna's state is needed.
+A trial is a plain function in one process. What it has learnt after each epoch is in the store, and
+so is how it ended: a search that was killed goes on with what is missing, and neither Ray's nor
+Optuna's state is needed.
 """
 
 import logging
@@ -9,31 +10,22 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
 
-import ray
-import torch
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tuning.first import choose_first
-from tuning.proposals import METRIC
 from tuning.pruner import build_pruner
 from tuning.recorder import Listener, Recorder, read_proposals, read_trials
 from tuning.sampler import build_sampler, watch_end
+from tuning.trial import TrialJob, run_trial
+from tuning.trial_checkpoints import drop_beaten
 from vae.cluster.session import Resources, run_interruptibly
 from vae.data.datasets import DatasetRef
-from vae.data.mapped import open_rows
-from vae.data.rows import Rows
-from vae.experiments.loading import apply_overrides, parse_experiment
-from vae.models.networks import VAE
 from vae.runs.run import Run
 from vae.runs.timing import measure_covered_s
 from vae.runs.trials import Trial
-from vae.training.cpu import set_up_cpu
-from vae.training.fit import Fit
-from vae.training.start import load_start
 
 
 def search(
@@ -56,17 +48,19 @@ def search(
     done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
     first = choose_first(run)
     deadline = find_deadline(done, budget_s)
+    keep = max(1, config.confirm)  # any of so many may win
     while len(done) < config.trials:
         is_over = watch_end(done, config.patience, deadline)
         if done and len(done) >= len(proposals) and is_over():
             break
         sampler = build_sampler(run.experiment, proposals, done, first, is_over)
         pruner = build_pruner(config, run.experiment.seed, done)
-        recorder = Recorder(run, prefix, done, proposals, listener)
+        recorder = Recorder(run, prefix, done, proposals, listener, keep)
         left = config.trials - len(done)
         run_trials(run, dataset, resources, recorder, sampler, pruner, left)
         done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
         check_lost(done, len(proposals) if sampler.over else config.trials)
+    drop_beaten(run.store, prefix, done, keep)
     return done
 
 
@@ -98,15 +92,11 @@ def run_trials(
     """
     # Tune prints a traceback for every trial that failed; the recorder tells of it in one line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    train, val = (open_rows(dataset, run.store, split) for split in ("train", "val"))
     device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
-    start = load_start(run.store, run.start) if run.start else None
-    trainable = tune.with_parameters(
-        run_trial, plain=run.experiment.to_dict(), train=train, val=val, start=start
-    )
+    job = TrialJob.of(run, dataset, recorder.prefix)
     with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, device),
+            tune.with_resources(tune.with_parameters(run_trial, job=job), device),
             tune_config=tune.TuneConfig(
                 num_samples=count,
                 search_alg=sampler,
@@ -120,29 +110,3 @@ def run_trials(
         )
         run_interruptibly(tuner.fit, recorder.refused, recorder.stopping.set)
     recorder.write_rest()
-
-
-def run_trial(
-    overrides: dict[str, Any],
-    *,
-    plain: dict[str, Any],
-    train: Rows,
-    val: Rows,
-    start: VAE | None,
-) -> None:
-    """Train one candidate for the search's epochs, reporting every epoch's metrics.
-
-    With them goes the lowest validation loss so far, in nats, by which trials are compared. `plain`
-    is the experiment as plain data, `start` the model whose weights are its first, if there is one.
-    """
-    set_up_cpu()
-    epochs = plain["search"]["epochs"]
-    experiment = parse_experiment(apply_overrides(plain, overrides | {"train.epochs": epochs}))
-    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    fit, best = Fit(experiment, train, val, device), math.inf
-    if start:
-        fit.begin_from(start)
-    for _ in range(epochs):
-        row, _ = fit.run_epoch(fit.state.model, on_step=lambda step: None)
-        best = min(best, row["val/loss"])
-        tune.report({"row": row, "epoch": row["epoch"], METRIC: best})

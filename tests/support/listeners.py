@@ -10,11 +10,18 @@ class Silent:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
+        self.resumed: list[list[dict[str, float]]] = []
         self.ended: list[Trial] = []
 
     def on_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
         """Remember the metrics."""
         self.rows.append(row)
+
+    def on_resume(
+        self, number: int, overrides: dict[str, Any], rows: list[dict[str, float]]
+    ) -> None:
+        """Remember what was kept."""
+        self.resumed.append(rows)
 
     def on_end(self, trial: Trial) -> None:
         """Remember the trial."""

@@ -107,10 +107,31 @@ def test_every_metric_of_the_best_epoch_is_kept(tmp_path: Path) -> None:
     clock = {"began": 1.0, "ended": 2.0}
     for epoch, loss in enumerate([90.0, 80.0, 85.0], start=1):
         row = {"epoch": epoch, "val/loss": loss, "val/new": epoch / 8, **clock}
-        recorder.on_trial_result(1, [trial], trial, {"row": row, "time_total_s": 1.0})
+        result = {"row": row, "time_total_s": 1.0, "resumed": 0, "warnings": []}
+        recorder.on_trial_result(1, [trial], trial, result)
     recorder.on_trial_complete(1, [trial], trial)
     [ended] = read_trials(run, "search")
     assert (ended.loss, ended.epochs, ended.spans) == (80.0, 3, [(1.0, 2.0)] * 3)
     assert ended.metrics == {"epoch": 2, "val/loss": 80.0, "val/new": 0.25, **clock}
     assert [row["val/new"] for row in listener.rows] == [0.125, 0.25, 0.375]
     assert listener.ended == [ended]
+
+
+def test_what_a_trial_had_before_a_kill_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its first epochs are told of at once, and are in its record; its warnings are logged here."""
+    run, listener = begin_run(tmp_path), Silent()
+    recorder = Recorder(run, "search", [], [], listener)
+    trial = TuneTrial("trial", config={}, stub=True)
+    rows = [{"val/loss": loss, "began": loss, "ended": loss + 1} for loss in (90.0, 80.0, 85.0)]
+    for row in rows:
+        told = [("vae.training.checkpoints", "one is corrupt")] if row is rows[0] else []
+        result = {"row": row, "resumed": 2, "warnings": told}
+        recorder.on_trial_result(1, [trial], trial, result)
+    recorder.on_trial_complete(1, [trial], trial)
+    assert (listener.resumed, listener.rows) == ([rows[:2]], rows[2:])
+    [ended] = read_trials(run, "search")
+    assert (ended.epochs, ended.losses, ended.loss) == (3, [90.0, 80.0, 85.0], 80.0)
+    assert ended.spans == [(90.0, 91.0), (80.0, 81.0), (85.0, 86.0)]
+    assert caplog.messages == ["one is corrupt"]

@@ -104,6 +104,15 @@ def find_best(trials: Sequence[Trial]) -> Trial | None:
     return next((trial for trial in sort_trials(trials) if trial.finished), None)
 
 
+def find_distinct(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that finished, best first; of those with the same settings the first."""
+    distinct: list[Trial] = []
+    for trial in sort_trials(trials):
+        if trial.finished and all(trial.overrides != other.overrides for other in distinct):
+            distinct.append(trial)
+    return distinct
+
+
 def is_settled(trials: Sequence[Trial], patience: int) -> bool:
     """Whether so many trials after the best have ended without a better one; never for 0."""
     best = find_best(trials)
