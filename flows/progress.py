@@ -135,6 +135,8 @@ class FitProgress:
         self.session, self.experiment = session, experiment
         self.epochs = experiment.train.epochs
         self.line_at: float | None = None  # when the last line was, or the first step is told of
+        self.shared = experiment.shared_epochs
+        self.taken = False  # whether its curves begin with the epochs of the winning trial
 
     @property
     def tracked(self) -> TrackedRun:
@@ -145,9 +147,20 @@ class FitProgress:
         if "row" in event:
             self.tell_epoch(event["row"], event["losses"], event["latent_rates"])
         elif "resumed" in event:
-            log.info("train    resumed after epoch %d of %d", event["resumed"], self.epochs)
+            self.tell_resumed(event["resumed"], event["history"])
         else:
             self.tell_step(event)
+
+    def tell_resumed(self, epoch: int, history: list[Row]) -> None:
+        """A line; and what the winning trial has trained on the training's curves, once."""
+        if epoch != self.shared:
+            log.info("train    resumed after epoch %d of %d", epoch, self.epochs)
+            return
+        log.info("train    goes on after the winner's %d epochs, of %d", epoch, self.epochs)
+        self.session.view.on_fit_epoch(history[-1])
+        for row in history if not self.taken else ():
+            self.tracked.log(select_metrics(row), step=int(row["step"]))
+        self.taken = True
 
     def tell_step(self, event: Event) -> None:
         """How far the epoch is: the view at once, a line now and then."""
@@ -193,6 +206,6 @@ class FitProgress:
         self.tracked.alert(f"{self.session.run.run_id} diverged", str(error), error=True)
 
 
-def select_metrics(row: dict[str, float]) -> dict[str, Value]:
+def select_metrics(row: Row) -> dict[str, Value]:
     """What of an epoch's row is a curve over epochs."""
     return {name: value for name, value in row.items() if name not in (*CLOCKS, "step")}

@@ -15,6 +15,7 @@ from flows.progress import (
     tell_evaluation,
     tell_publication,
 )
+from flows.results import load_best_epoch, load_trained_model, read_dataset, read_winner
 from flows.search_lines import (
     ConfirmProgress,
     tell_confirmed,
@@ -28,15 +29,14 @@ from flows.tracking import refer_to_dataset, refer_to_model
 from tuning.confirm import confirm
 from tuning.importance import measure_importance
 from tuning.search import search
+from tuning.winner import take_over
 from vae.cluster.evaluation import bound_validation, judge
 from vae.cluster.launch import check_model, run_fit
 from vae.data.contact_sheet import write_sheet
 from vae.data.datasets import DatasetRef, prepare
-from vae.errors import UserError, extract_message
-from vae.experiments.loading import apply_overrides, parse_experiment
-from vae.experiments.settings import BEST, Experiment
+from vae.errors import extract_message
+from vae.experiments.settings import BEST
 from vae.models import load_model
-from vae.models.networks import VAE
 from vae.publishing.publication import Publication, publish_run
 from vae.registry.manifest import Manifest
 from vae.registry.pointers import read_best
@@ -47,7 +47,6 @@ from vae.runs.run import Run
 from vae.runs.trials import Trial, choose_best, choose_confirmed, format_overrides, is_settled
 from vae.tracking.values import Picture
 from vae.training import checkpoints
-from vae.training.fit import restore_averaged
 from vae.training.start import check_start, load_start
 from vae.training.step import DivergedError
 
@@ -114,24 +113,27 @@ def confirm_winner(
 
 
 def train_winner(session: Session) -> Work:
-    """Fit the winner with DDP, resumed from the store's checkpoints; bound the validation split."""
+    """Fit the winner with DDP, from where its trial or a checkpoint left off; bound validation."""
     experiment, ref = read_winner(session), read_dataset(session)
     progress, resources = FitProgress(session, experiment), session.resources
-    budget_s = find_train_budget_s(session)
+    budget_s, shared = find_train_budget_s(session), experiment.shared_epochs
+    winner = session.require_result("search")["overrides"]
+    taking = take_over(session.run, winner, shared, ref, resources)
     try:
         history = run_fit(session.run, experiment, ref, resources, progress, budget_s)
     except DivergedError as error:
         progress.tell_divergence(error)
         raise
     tell_cut("train", "epochs", len(history), experiment.train.epochs)
-    spans = [(row["began"], row["ended"]) for row in history if row["began"] >= session.began]
+    own = [(row["began"], row["ended"]) for row in history[shared:]]
+    spans = [span for span in own if span[0] >= session.began]
     model, store = load_best_epoch(session, history), session.run.store
     bound, bound_spans = bound_validation(model, experiment, ref, store, resources)
     best_epoch = checkpoints.find_best_epoch(history)
     progress.tell_best(best_epoch, bound, history[best_epoch - 1]["val/loss"])
     result = {"history": history, "best_epoch": best_epoch, METRIC: bound}
     result |= {"workers": resources.num_workers}
-    return result, spans + bound_spans
+    return result, taking + spans + bound_spans
 
 
 def evaluate_best_epoch(session: Session) -> Work:
@@ -215,31 +217,3 @@ def judge_again(session: Session, manifest: Manifest) -> float | None:
         return None
     log.info("publish  %s is judged again on %s", manifest.version, ref.key)
     return bound_validation(model, experiment, ref, store, session.resources)[0]
-
-
-def read_dataset(session: Session) -> DatasetRef:
-    """The run's dataset, as the data stage left it."""
-    return DatasetRef.from_json(session.require_result("data")["dataset"])
-
-
-def read_winner(session: Session) -> Experiment:
-    """The experiment with the settings that won the search."""
-    overrides = session.require_result("search")["overrides"]
-    return parse_experiment(apply_overrides(session.run.experiment.to_dict(), overrides))
-
-
-def load_trained_model(session: Session) -> VAE:
-    """The model that the train stage left. Raises UserError."""
-    return load_best_epoch(session, session.require_result("train")["history"])
-
-
-def load_best_epoch(session: Session, history: checkpoints.History) -> VAE:
-    """The model of the best epoch, from the run's checkpoints. Raises UserError."""
-    run, experiment = session.run, read_winner(session)
-    content = checkpoints.read_best(run.store, f"{run.prefix}/checkpoints", history)
-    if content is None:
-        raise UserError(
-            f"the checkpoint of the best epoch of run '{run.run_id}', "
-            f"{checkpoints.find_best_epoch(history)}, is missing or corrupt: begin a new run"
-        )
-    return restore_averaged(content, experiment, read_dataset(session).shape)

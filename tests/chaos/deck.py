@@ -17,7 +17,7 @@ from tests.chaos.world import Disk
 MOMENTS: dict[str, Callable[[Victim], object]] = {
     "starting": lambda victim: True,
     "searching": lambda victim: victim.has("search/proposal"),
-    "training": lambda victim: victim.has("checkpoints/"),
+    "training": lambda victim: victim.trains(),
     "evaluating": lambda victim: victim.has("train.json"),
     "publishing": lambda victim: victim.has("evaluate.json"),
 }

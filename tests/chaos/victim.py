@@ -11,10 +11,12 @@ from pathlib import Path
 
 from tests.support.command import Started, descendants, named
 from vae.store.promises import Store
+from vae.training.checkpoints import list_checkpoints
 
+SEARCHED = 4  # epochs of each trial, with which training begins
 SETTINGS = (
     "search.trials=3",
-    "search.epochs=4",
+    f"search.epochs={SEARCHED}",
     "train.epochs=30",
     "train.batch_size=50",
     "evaluation.samples=50",
@@ -69,6 +71,11 @@ class Victim:
     def has(self, name: str) -> bool:
         """Whether the store holds an object of the run whose key begins so."""
         return any(key.startswith(f"{self.prefix}/{name}") for key in self.list_objects())
+
+    def trains(self) -> bool:
+        """Whether its workers have trained an epoch beyond those of the search."""
+        saved = list_checkpoints(self.store, f"{self.prefix}/checkpoints")
+        return any(one.epoch > SEARCHED for one in saved)
 
     def list_objects(self) -> list[str]:
         """The keys of what the run has in the store by now."""

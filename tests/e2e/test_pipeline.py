@@ -6,13 +6,20 @@ On S3 it is run by test_deployment.py.
 from pathlib import Path
 
 import pytest
+import torch
 
 from flows.cli import app
 from tests.support.arrived_runs import check_arrived
 from tests.support.command import vae
+from tests.support.splits import load
 from tests.support.wandb_server import serve_wandb
+from vae.data.datasets import DatasetRef
+from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.registry.read import list_versions
+from vae.runs.run import Run, open_run
 from vae.store.open import open_store
+from vae.training.checkpoints import read_latest
+from vae.training.fit import Fit
 
 
 @pytest.mark.usefixtures("quiet_home")
@@ -28,6 +35,8 @@ def test_the_pipeline_publishes_a_model_that_can_be_pulled_and_used(
     done = vae(*run, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "orchestration" in done.stdout
+    assert "goes on after the winner's 2 epochs, of 3" in done.stdout
+    check_winner_is_trained_on(open_run(open_store(store_uri), "first"))
 
     [version] = list_versions(open_store(store_uri), "tiny")
     assert version.best
@@ -65,3 +74,27 @@ def send_from_elsewhere(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         check_arrived(server, store)
         again = vae(*send, cwd=elsewhere)
         assert again.stdout == "W&B has everything that was tracked\n", again.stderr
+
+
+def check_winner_is_trained_on(run: Run) -> None:
+    """Training's history begins with the winner's trial; its weights are one process's, rounded."""
+    searched, trained = run.read_result("search"), run.read_result("train")
+    content, prepared = (
+        read_latest(run.store, f"{run.prefix}/checkpoints"),
+        run.read_result("data"),
+    )
+    assert searched and trained and content and prepared
+    rows = trained["history"]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    [winner] = [one for one in searched["trials"] if one["overrides"] == searched["overrides"]]
+    assert [row["val/loss"] for row in rows[:2]] == winner["losses"]
+    assert [[row["began"], row["ended"]] for row in rows[:2]] == winner["spans"]
+
+    ref = DatasetRef.from_json(prepared["dataset"])
+    train, val = (torch.from_numpy(load(ref, run.store, part).images) for part in ("train", "val"))
+    plain = apply_overrides(run.experiment.to_dict(), searched["overrides"])
+    fit = Fit(parse_experiment(plain), train, val, torch.device("cpu"))
+    for _ in rows:
+        fit.run_epoch(fit.state.model, lambda step: None)
+    expected = fit.state.averaged.state_dict()
+    torch.testing.assert_close(content["averaged"], expected, rtol=1e-2, atol=1e-3)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from flows.results import load_trained_model
 from flows.session import Session
-from flows.work import load_trained_model
 from tests.support.splits import load
 from vae.data.datasets import prepare
 from vae.errors import UserError

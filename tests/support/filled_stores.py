@@ -48,6 +48,8 @@ class FilledStore:
                 run.record(stage, {"stage": stage})
         if "search" in done:
             self.store.put(f"{run.prefix}/search/trial-0001.json", b"a trial")
+            folder = f"{run.prefix}/search/candidate-{'0' * 12}"
+            self.store.put(f"{folder}/epoch-00001-{'0' * 64}.pt", bytes(10))
         if "train" in done:
             self.store.put(f"{run.prefix}/checkpoints/epoch-00001-{'0' * 64}.pt", bytes(1000))
         return run

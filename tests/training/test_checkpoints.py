@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vae.errors import UserError
 from vae.experiments.loading import parse_experiment
 from vae.store.open import open_store
 from vae.store.promises import Store
@@ -159,3 +160,15 @@ def test_prune_leaves_what_it_knows_nothing_of(folder: Store) -> None:
     save_epochs(folder, 6)
     checkpoints.prune(folder, PREFIX, rows_of(1, 2, 3, 4))
     assert epochs_in(folder) == [6, 5, 4, 3, 1]
+
+
+def test_epochs_of_a_search_are_never_trained_by_several_workers(folder: Store) -> None:
+    """Where what its trial trained is not there, or cut short, training does not begin."""
+    save_epochs(folder, 3)
+    content = checkpoints.read_latest(folder, PREFIX)
+    for epochs in (0, 3):
+        checkpoints.check_reached(content, epochs, PREFIX)
+    checkpoints.check_reached(None, 0, PREFIX)
+    for found, epochs in ((content, 4), (None, 1)):
+        with pytest.raises(UserError, match=f"no whole checkpoint of the {epochs} epochs"):
+            checkpoints.check_reached(found, epochs, PREFIX)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.command import descendants, named
 from tests.support.listeners import Silent
@@ -17,6 +18,8 @@ from tuning.confirm import confirm
 from tuning.design import design_candidates
 from tuning.recorder import read_proposals, read_trials
 from tuning.search import search
+from tuning.trial_checkpoints import locate
+from tuning.winner import take_over
 from vae.cluster.session import Resources, Workers, join_cluster
 from vae.data.datasets import prepare
 from vae.errors import UserError
@@ -25,6 +28,7 @@ from vae.experiments.settings import Value
 from vae.runs.run import Run
 from vae.runs.trials import Trial, choose_best, is_settled
 from vae.store.open import open_store
+from vae.training import checkpoints
 
 pytestmark = pytest.mark.slow
 EPOCHS = 40  # a driver that kills at the first is well before the last
@@ -45,6 +49,7 @@ def run_of(folder: Path, rates: list[float]) -> Run:
         "data.validation": 10,
         "data.limit": 0,
         "search.trials": 1,
+        "train.epochs": EPOCHS,
         "search.epochs": EPOCHS,
         "search.grace_epochs": EPOCHS,
         "search.space": {"train.learning_rate": {"choice": rates}},
@@ -63,6 +68,7 @@ class Killer(Silent):
 
     def on_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
         """Kill, once."""
+        super().on_epoch(number, overrides, row)
         processes = descendants(os.getpid()) if not self.killed else []
         for pid in (pid for pid in processes if named(pid).startswith("ray::ImplicitFunc")):
             self.killed.append(pid)
@@ -118,8 +124,12 @@ def test_the_best_are_trained_again_with_other_seeds(resources: Resources, tmp_p
     assert not silent.rows
 
 
-def test_a_trial_whose_process_was_lost_is_run_again(resources: Resources, tmp_path: Path) -> None:
-    """Its settings were not to blame: the next search runs it, with the settings it had."""
+def test_a_trial_whose_process_was_lost_goes_on(resources: Resources, tmp_path: Path) -> None:
+    """Its settings were not to blame: it has them again, and the epochs that it had trained.
+
+    What it learnt is what its settings train undisturbed, here as the winner whose checkpoints are
+    gone.
+    """
     run = run_of(tmp_path, [1e-3, 2e-3, 3e-3])
     dataset = prepare(run.experiment.data, run.store)
     killer = Killer()
@@ -128,9 +138,25 @@ def test_a_trial_whose_process_was_lost_is_run_again(resources: Resources, tmp_p
     assert len(killer.killed) == 1
     [proposal] = read_proposals(run, f"{run.prefix}/search")
     assert not read_trials(run, f"{run.prefix}/search")
-    [trial] = search(run, dataset, resources, Silent())
+    silent = Silent()
+    [trial] = search(run, dataset, resources, silent)
     assert (trial.number, trial.epochs, trial.error) == (1, EPOCHS, None)
     assert trial.overrides == proposal.overrides
+    [kept] = silent.resumed
+    assert kept[: len(killer.rows)] == killer.rows
+    assert len(kept) + len(silent.rows) == EPOCHS
+
+    training = f"{run.prefix}/checkpoints"
+    weights = []
+    for _ in range(2):
+        spans = take_over(run, trial.overrides, EPOCHS, dataset, resources)
+        content = checkpoints.read_epoch(run.store, training, EPOCHS)
+        assert content and [row["val/loss"] for row in content["history"]] == trial.losses
+        weights.append([content["model"], content["averaged"]])
+        run.store.delete(training)
+        run.store.delete(locate(f"{run.prefix}/search", trial.overrides))
+    assert len(spans) == 1
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
 def test_a_search_ends_when_its_best_no_longer_moves(resources: Resources, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class Worker:
         train, val = (open_rows(ref, self.store, split) for split in ("train", "val"))
         self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduce)
         self.epochs, self.shown = experiment.train.epochs, val[:RECONSTRUCTED]
+        self.shared = experiment.shared_epochs
         if self.shard.rank == 0 and is_emulated(experiment.train, self.device):
             log.warning(
                 "this CPU has no AVX-512 instructions for bfloat16: "
@@ -88,7 +89,8 @@ class Worker:
     def run(self) -> History:
         """Run every epoch that is not in the store yet; return the metrics of all. Collective.
 
-        No epoch begins once those before have taken the time there is; the first always does.
+        No epoch begins once those before have taken the time there is; the first always does, be it
+        the winning trial's.
         """
         history = self.resume()
         state, forward = self.fit.state, self.distribute()
@@ -111,7 +113,8 @@ class Worker:
         """
         if self.budget_s is None or not history:
             return False
-        spent_s = sum(row["ended"] - row["began"] for row in history)
+        own = history[self.shared :]  # the search has paid for the others
+        spent_s = sum(row["ended"] - row["began"] for row in own)
         over = self.shard.rank == 0 and spent_s >= self.budget_s
         return bool(self.reduce(torch.tensor([float(over)])))
 
@@ -119,12 +122,14 @@ class Worker:
         """Continue from the newest whole checkpoint, the same one on every rank. Collective.
 
         Without one, training begins, with the weights of another version if the run was begun so.
+        Raises UserError where a search has trained the first epochs and they are not there.
         """
         content = [
             checkpoints.read_latest(self.store, self.prefix) if self.shard.rank == 0 else None
         ]
         if self.shard.world > 1:
             dist.broadcast_object_list(content, device=self.device)
+        checkpoints.check_reached(content[0], self.shared, f"{self.store.uri}/{self.prefix}")
         if content[0] is None:
             if self.start:
                 self.fit.begin_from(load_start(self.store, self.start))

@@ -207,6 +207,17 @@ class Experiment:
                 f"'{self.data.binarize}': must be 'none', or the likelihood 'bernoulli'"
             )
 
+    @property
+    def shared_epochs(self) -> int:
+        """The first epochs of training, if those are what the winner of the search has trained.
+
+        All of the search's, else none: where a learning rate depends on how many are to come, they
+        are others.
+        """
+        same = self.train.schedule == "constant" or self.train.epochs == self.search.epochs
+        fits = self.search.trials and self.search.epochs <= self.train.epochs
+        return self.search.epochs if same and fits else 0
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types only; `parse_experiment` is the inverse."""
         named = dataclasses.asdict(

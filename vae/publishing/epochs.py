@@ -48,6 +48,14 @@ def keep_pictures(
             store.put(locate(prefix, epoch, kind), to_png(sheet))
 
 
+def copy_pictures(store: Store, prefix: str, destination: str) -> None:
+    """Write what pictures there are below `prefix` under the same names below `destination`."""
+    for key in store.list(prefix):
+        name = key.rpartition("/")[2]
+        if NAME.fullmatch(name):
+            store.put(f"{destination}/{name}", store.read(key))
+
+
 @torch.no_grad()
 def draw_epoch(model: VAE, images: Tensor) -> dict[str, Sheet]:
     """Sheets by kind: samples from fixed noise, and the first images above their reconstructions.

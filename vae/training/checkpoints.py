@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from vae.errors import UserError
 from vae.files import hash_bytes
 from vae.store.promises import Store
 from vae.training.step import TrainState
@@ -87,15 +88,38 @@ def read_latest(store: Store, prefix: str) -> dict[str, Any] | None:
 
 def read_best(store: Store, prefix: str, history: History) -> dict[str, Any] | None:
     """The content of the best epoch's checkpoint, or None if it is not there or not whole."""
-    epoch = find_best_epoch(history)
+    return read_epoch(store, prefix, find_best_epoch(history))
+
+
+def read_epoch(store: Store, prefix: str, epoch: int) -> dict[str, Any] | None:
+    """The content of an epoch's checkpoint, or None if it is not there or not whole."""
     found = [one for one in list_checkpoints(store, prefix) if one.epoch == epoch]
     return read_first_whole(store, found)
+
+
+def copy_epoch(store: Store, prefix: str, destination: str, epoch: int) -> None:
+    """Write what there is of an epoch below `prefix` under the same name below `destination`."""
+    for one in list_checkpoints(store, prefix):
+        if one.epoch == epoch:
+            store.put(f"{destination}/{Path(one.key).name}", store.read(one.key))
 
 
 def read_first_whole(store: Store, checkpoints: list[Checkpoint]) -> dict[str, Any] | None:
     """The content of the first checkpoint that is whole, or None if there is none."""
     contents = (read_checkpoint(store, checkpoint) for checkpoint in checkpoints)
     return next((content for content in contents if content is not None), None)
+
+
+def check_reached(content: dict[str, Any] | None, epochs: int, where: str) -> None:
+    """Raise UserError unless a checkpoint's content is of so many epochs or more.
+
+    The winner's trial trains its epochs in one process: several workers would round otherwise.
+    """
+    if epochs > (content["epoch"] if content else 0):
+        raise UserError(
+            f"{where} has no whole checkpoint of the {epochs} epochs that the search has trained, "
+            "or of a later one: continue the run, and they are taken from its trial again"
+        )
 
 
 def restore(state: TrainState, content: dict[str, Any]) -> History:

@@ -1,0 +1,89 @@
+"""Training begins with the epochs that the winner of the search has trained already.
+
+They are the trial's, in one process, however many workers train on: so a run's weights are the
+same bits whether or not it was killed, and where its checkpoints were lost.
+"""
+
+import logging
+import time
+
+import ray
+
+from tuning.design import Candidate
+from tuning.trial import TrialJob, train_rest
+from tuning.trial_checkpoints import locate
+from vae.cluster.evaluation import gather, request_slot
+from vae.cluster.session import Resources
+from vae.data.datasets import DatasetRef
+from vae.publishing.epochs import copy_pictures
+from vae.runs.run import Run
+from vae.runs.timing import Span
+from vae.store.promises import Store
+from vae.training.checkpoints import (
+    copy_epoch,
+    find_best_epoch,
+    read_epoch,
+    read_latest,
+)
+
+log = logging.getLogger("vae.search")
+
+
+def take_over(
+    run: Run, winner: Candidate, epochs: int, dataset: DatasetRef, resources: Resources
+) -> list[Span]:
+    """See that training has the winner's first `epochs` to go on from, in the run's checkpoints.
+
+    What the search has not kept whole is trained again as its trial would. When something was
+    computing for that. Blocks. Raises UserError.
+    """
+    store, training = run.store, f"{run.prefix}/checkpoints"
+    if not epochs or has_reached(store, training, epochs):
+        return []
+    search = f"{run.prefix}/search"
+    folder, spans = locate(search, winner), list[Span]()
+    best = find_best_of(store, folder, epochs)
+    if best is None:
+        log.info(
+            "search   keeps no whole checkpoint of the winner's %d epochs: trains them", epochs
+        )
+        job = TrialJob.of(run, dataset, search)
+        spans = train_again(winner, job, resources)
+        best = find_best_of(store, folder, epochs)
+        if best is None:
+            raise RuntimeError(f"{store.uri}/{folder} does not keep the winner's epochs")
+    copy_pictures(store, folder, f"{run.prefix}/pictures")
+    for epoch in (best, epochs):  # the last makes it whole
+        copy_epoch(store, folder, training, epoch)
+    return spans
+
+
+def has_reached(store: Store, prefix: str, epochs: int) -> bool:
+    """Whether the newest whole checkpoint is of so many epochs or more."""
+    content = read_latest(store, prefix)
+    return content is not None and content["epoch"] >= epochs
+
+
+def find_best_of(store: Store, folder: str, epochs: int) -> int | None:
+    """The best of so many epochs; None unless the checkpoints of it and of the last are whole."""
+    content = read_epoch(store, folder, epochs)
+    if content is None:
+        return None
+    best = find_best_epoch(content["history"])
+    if best == epochs or read_epoch(store, folder, best):
+        return best
+    store.delete(folder)  # no epoch but the first leads to that one again
+    return None
+
+
+def train_again(winner: Candidate, job: TrialJob, resources: Resources) -> list[Span]:
+    """Train what the store lacks of the winner's epochs on one device; when that was computing."""
+    task = ray.remote(**request_slot(resources))(measure_rest).remote(winner, job)
+    return gather([task])[1]
+
+
+def measure_rest(winner: Candidate, job: TrialJob) -> tuple[None, Span]:
+    """`train_rest`, and when it was at work."""
+    began = time.time()
+    train_rest(winner, job)
+    return None, (began, time.time())
