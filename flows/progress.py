@@ -159,7 +159,8 @@ class FitProgress:
         log.info("train    goes on after the winner's %d epochs, of %d", epoch, self.epochs)
         self.session.view.on_fit_epoch(history[-1])
         for row in history if not self.taken else ():
-            self.tracked.log(select_metrics(row), step=int(row["step"]))
+            shown = read_epoch_pictures(self.session.run, int(row["epoch"]))
+            self.tracked.log(select_metrics(row) | shown, step=int(row["step"]))
         self.taken = True
 
     def tell_step(self, event: Event) -> None:
