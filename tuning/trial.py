@@ -6,6 +6,7 @@ as if it had just trained them.
 
 import logging
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -27,6 +28,7 @@ from vae.experiments.settings import Experiment
 from vae.models.networks import VAE
 from vae.publishing.epochs import RECONSTRUCTED, keep_pictures
 from vae.runs.run import Run
+from vae.runs.timing import Span
 from vae.store.promises import Store
 from vae.training import checkpoints
 from vae.training.checkpoints import History
@@ -35,6 +37,7 @@ from vae.training.fit import Fit, Row
 from vae.training.start import load_start
 
 log = logging.getLogger("vae.search")
+Warned = tuple[str, str]  # the logger's name and the message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +74,13 @@ class Warnings(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.waiting: list[tuple[str, str]] = []  # the logger's name and the message
+        self.waiting: list[Warned] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the message."""
         self.waiting.append((record.name, record.getMessage()))
 
-    def take(self) -> list[tuple[str, str]]:
+    def take(self) -> list[Warned]:
         """What came since the last call."""
         taken, self.waiting = self.waiting, []
         return taken
@@ -165,11 +168,14 @@ def run_trial(candidate: dict[str, Any], *, job: TrialJob) -> None:
             tune.report({"row": row, "epoch": row["epoch"], METRIC: best, **told})
 
 
-def train_rest(candidate: dict[str, Any], job: TrialJob) -> History:
-    """Train what the store lacks of a candidate's epochs; the metrics of those trained now."""
+def train_rest(candidate: Candidate, job: TrialJob) -> tuple[list[Warned], Span]:
+    """Train what the store lacks of a candidate's epochs; what was warned of, and when it did."""
     set_up_cpu()
-    trial = TrialFit(job, candidate, find_device())
-    return list(trial.run())[trial.resumed :]
+    began = time.time()
+    with Warnings() as warnings:
+        for _ in TrialFit(job, candidate, find_device()).run():
+            pass
+    return warnings.take(), (began, time.time())
 
 
 def find_device() -> torch.device:

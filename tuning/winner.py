@@ -5,7 +5,6 @@ same bits whether or not it was killed, and where its checkpoints were lost.
 """
 
 import logging
-import time
 
 import ray
 
@@ -26,7 +25,7 @@ from vae.training.checkpoints import (
     read_latest,
 )
 
-log = logging.getLogger("vae.search")
+log = logging.getLogger("vae.pipeline")
 
 
 def take_over(
@@ -44,9 +43,7 @@ def take_over(
     folder, spans = locate(search, winner), list[Span]()
     best = find_best_of(store, folder, epochs)
     if best is None:
-        log.info(
-            "search   keeps no whole checkpoint of the winner's %d epochs: trains them", epochs
-        )
+        log.info("train    first trains what the search has not kept of %d epochs", epochs)
         job = TrialJob.of(run, dataset, search)
         spans = train_again(winner, job, resources)
         best = find_best_of(store, folder, epochs)
@@ -78,12 +75,8 @@ def find_best_of(store: Store, folder: str, epochs: int) -> int | None:
 
 def train_again(winner: Candidate, job: TrialJob, resources: Resources) -> list[Span]:
     """Train what the store lacks of the winner's epochs on one device; when that was computing."""
-    task = ray.remote(**request_slot(resources))(measure_rest).remote(winner, job)
-    return gather([task])[1]
-
-
-def measure_rest(winner: Candidate, job: TrialJob) -> tuple[None, Span]:
-    """`train_rest`, and when it was at work."""
-    began = time.time()
-    train_rest(winner, job)
-    return None, (began, time.time())
+    task = ray.remote(**request_slot(resources))(train_rest).remote(winner, job)
+    [warned], spans = gather([task])
+    for name, message in warned:
+        logging.getLogger(name).warning("%s", message)
+    return spans
