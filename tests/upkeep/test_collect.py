@@ -10,6 +10,7 @@ import pytest
 from tests.support.filled_stores import NAME, FilledStore
 from tests.support.refusals import catch_refusal
 from tests.support.versions import publish_version, write_version
+from vae.experiments.loading import load_experiment
 from vae.registry.promote import promote
 from vae.registry.read import check_published, list_versions
 from vae.runs.run import list_runs, mark_at_work, open_run
@@ -126,6 +127,28 @@ def test_a_version_of_a_run_at_work_stays(filled: FilledStore, policy: Policy) -
     assert list_prefixes(preview(filled.store, policy)) == set()
     filled.age("runs", 2)
     assert list_prefixes(preview(filled.store, policy)) == going
+
+
+def test_a_version_that_a_run_begins_with_stays(filled: FilledStore, policy: Policy) -> None:
+    """Until it is trained, also if it begins between the two looks; whoever comes later knows."""
+    for version in ("v1", "v2", "v3", "v4", "v5"):
+        filled.add_version(version, float(version[1]))
+    filled.age("models", 3)
+    untuned = {"search.trials": 0}
+    begin_with = load_experiment(NAME, untuned | {"train.from": f"{NAME}@v2"})
+    going = {f"models/{NAME}/versions/{version}" for version in ("v2", "v3")}
+    assert list_prefixes(preview(filled.store, policy)) == going
+    run = open_run(filled.store, "a", begin_with)
+    filled.age("runs", 2)
+    assert list_prefixes(preview(filled.store, policy)) == going - {f"models/{NAME}/versions/v2"}
+    run.record("train", {})
+    filled.age("runs", 2)
+    assert list_prefixes(preview(filled.store, policy)) == going
+    begin = load_experiment(NAME, untuned | {"train.from": f"{NAME}@v3"})
+    store = watch(filled, lambda: open_run(filled.store, "b", begin))
+    assert list_prefixes(collect(store, policy)) == {f"models/{NAME}/versions/v2"}
+    assert check_published(filled.store, NAME, "v3")
+    assert "no version 'v2'" in catch_refusal(open_run, filled.store, "c", begin_with)
 
 
 def test_a_torn_pointer_keeps_the_model_and_no_other(filled: FilledStore, policy: Policy) -> None:

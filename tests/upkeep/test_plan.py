@@ -46,15 +46,17 @@ def runs(draw: st.DrawFn) -> RunState:
     prefix, has_data = f"runs/{run_id}", draw(st.booleans())
     files = ["experiment.json", "checkpoints/1.pt", "pictures/1.png", "search/trial-0001.json"]
     files += ["ray/x/fit/a", "attempts/0001.json", "wandb/offline-run-1.tar.gz"]
-    published = draw(st.sampled_from(["", *NAMES]))
+    published, start = draw(st.sampled_from(["", *NAMES])), draw(st.sampled_from(["", *NAMES]))
+    done = draw(st.sampled_from([("data",), ("data", "train")])) if has_data else ()
     return RunState(
         prefix=prefix,
         entries=stamp(*(f"{prefix}/{file}" for file in files), days=draw(ages)),
         damage=draw(st.sampled_from(["", "", "damaged"])),
         run_id=run_id,
-        recorded=frozenset({"data"} if has_data else ()),
+        recorded=frozenset(done),
         dataset=draw(st.sampled_from(DATASETS)) if has_data else "",
         published=published and f"models/m/versions/{published}",
+        start=start and f"models/m/versions/{start}",
     )
 
 
@@ -113,7 +115,8 @@ def test_the_best_and_what_is_named_never_go(survey: Survey, policy: Policy) -> 
 def test_what_is_beyond_all_that_goes(survey: Survey, policy: Policy) -> None:
     """A whole version goes if it is not kept, and neither it nor its run was written to lately.
 
-    Unless the best one is missing, which a person has to see.
+    Unless a run that stays has yet to begin with it, or the best one is missing, which a person has
+    to see.
     """
     pointers = survey.pointers["m"]
     whole = [one for one in survey.versions.values() if one.listed]
@@ -127,7 +130,20 @@ def test_what_is_beyond_all_that_goes(survey: Survey, policy: Policy) -> None:
         run = survey.runs.get(f"runs/{version.run_id}")
         lately = [one for one in (version, run) if one and NOW_S - one.wrote_s < AT_WORK_S]
         if version.version not in kept and not lately:
-            assert version.prefix in going
+            assert (version.prefix in going) != (version.prefix in find_begun_from(survey, going))
+
+
+def find_begun_from(survey: Survey, going: set[str]) -> set[str]:
+    """The versions whose weights a run that stays has yet to begin with."""
+    staying = [run for run in survey.runs.values() if run.prefix not in going]
+    return {run.start for run in staying if "train" not in run.recorded}
+
+
+@given(surveys, policies)
+def test_what_a_run_begins_with_never_goes(survey: Survey, policy: Policy) -> None:
+    """While the run stays and is not trained, be it at work or to be continued."""
+    going = list_going(survey, policy)
+    assert not going & find_begun_from(survey, going)
 
 
 @given(surveys, policies)

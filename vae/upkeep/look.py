@@ -9,7 +9,9 @@ from typing import Any
 from vae.data.datasets import DatasetRef
 from vae.errors import RefusedError, UserError
 from vae.registry.curate import find_predecessor
+from vae.registry.lineage import Lineage, read_start
 from vae.registry.manifest import MANIFEST, IntegrityError, parse_object
+from vae.registry.names import locate_version
 from vae.registry.pointers import Best
 from vae.registry.read import read_manifest
 from vae.runs.records import DamagedRecordError, Result, read_record
@@ -75,7 +77,8 @@ def read_run(store: Store, prefix: str, entries: tuple[Entry, ...]) -> RunState:
             records[name] = read_record(store, f"{prefix}/{name}", REDO) or {}
         except DamagedRecordError as error:
             damage.append(str(error))
-    experiment = records.get(EXPERIMENT, {}).get("experiment", {}).get("name", "")
+    began = records.get(EXPERIMENT, {})
+    experiment = began.get("experiment", {}).get("name", "")
     version = records.get("publish.json", {}).get("version", "")
     return replace(
         run,
@@ -84,8 +87,15 @@ def read_run(store: Store, prefix: str, entries: tuple[Entry, ...]) -> RunState:
         recorded=frozenset(name.removesuffix(".json") for name in stages if name != EXPERIMENT),
         dataset=read_dataset_key(records.get("data.json", {})),
         published=f"models/{experiment}/versions/{version}" if version else "",
+        start=locate_start(began.get("lineage", {})),
         refusal=find_refusal(store, run),
     )
+
+
+def locate_start(lineage: Lineage) -> str:
+    """The key of the version whose weights a training begins with; nothing for a new model."""
+    start = read_start(lineage)
+    return locate_version(start.name, start.version) if start else ""
 
 
 def read_dataset_key(record: Result) -> str:

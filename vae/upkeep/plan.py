@@ -16,6 +16,7 @@ from vae.upkeep.survey import DatasetState, Pointers, RunState, Stored, Survey, 
 from vae.upkeep.units import format_age
 
 AT_WORK_S = DAY_S
+TRAIN = "train"  # the stage after which nobody asks for the weights that it began with
 SCRATCH = "ray"  # of a run: Ray's, from when it kept its own files in the store
 RUN_FOLDERS = ("checkpoints", "pictures", "search", SCRATCH)  # of no use once it is published
 KEPT_FOLDERS = ("attempts", "wandb")  # which go with the whole run
@@ -116,9 +117,7 @@ def choose_versions(
         return
     kept = find_kept(versions, pointers, policy.keep)
     for version in versions:
-        run = survey.runs.get(f"runs/{version.run_id}")
-        at_work = run is not None and not policy.is_quiet(run)
-        if version.version in kept or at_work or not policy.is_quiet(version):
+        if version.version in kept or is_in_use(version, survey, policy, plan):
             continue
         complete = bool(version.listed)
         strange = [
@@ -132,6 +131,18 @@ def choose_versions(
             why = f"beyond the newest {policy.keep}" if complete else "never finished"
             head = f"{version.prefix}/{MANIFEST}" if complete else ""
             add_unless_strange(version, strange, why, head, plan)
+
+
+def is_in_use(version: VersionState, survey: Survey, policy: Policy, plan: Plan) -> bool:
+    """Whether somebody may be writing it, or a run that stays has yet to begin with its weights."""
+    maker = survey.runs.get(f"runs/{version.run_id}")
+    if not policy.is_quiet(version) or (maker and not policy.is_quiet(maker)):
+        return True
+    going = {item.prefix for item in plan.items}
+    return any(
+        run.start == version.prefix and TRAIN not in run.recorded and run.prefix not in going
+        for run in survey.runs.values()
+    )
 
 
 def find_kept(versions: Iterable[VersionState], pointers: Pointers, keep: int) -> set[str]:

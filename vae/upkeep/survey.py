@@ -40,6 +40,7 @@ class RunState(Stored):
     recorded: frozenset[str] = frozenset()  # the stages that have a result
     dataset: str = ""  # its key
     published: str = ""  # the key of its version's folder
+    start: str = ""  # that of the version whose weights its training begins with
     refusal: str = ""  # why it can't be continued
 
 
