@@ -1,7 +1,6 @@
 """Publishing, promoting, listing and pulling, on a local folder and on a real S3 server."""
 
 import logging
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -269,23 +268,6 @@ def test_the_newest_version_of_a_recipe_is_found(local: Store, directory: Path) 
     assert find_version_of(local, "m", "b") == "v3"
     assert find_version_of(local, "m", "c") is None
     assert find_version_of(local, "none", "a") is None
-
-
-def test_racing_promotions(store: Store, directory: Path) -> None:
-    """Whatever the order of racing promotions, the best value ends up as the best."""
-    values = [5.0, 3.0, 6.0, 1.0, 2.0, 4.0]
-    for index in range(len(values)):
-        publish_version(store, f"v{index}", directory)
-    barrier = threading.Barrier(len(values))
-
-    def work(index: int) -> bool:
-        barrier.wait()
-        return promote(store, "m", f"v{index}", values[index]).best
-
-    with ThreadPoolExecutor(len(values)) as pool:
-        moved = list(pool.map(work, range(len(values))))
-    assert (best_of(store).version, best_of(store).value) == ("v3", 1.0)
-    assert moved[3]
 
 
 def test_occupied_destinations(

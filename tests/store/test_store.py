@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 import s3fs
 
+from tests.support.racers import increment, race_processes, try_create
 from vae.errors import UserError
 from vae.store.open import open_store
 from vae.store.promises import Conflict, Store
@@ -32,36 +33,6 @@ def race(work: Callable[[int], T], writers: int = WRITERS) -> list[T]:
 
     with ThreadPoolExecutor(writers) as pool:
         return list(pool.map(run, range(writers)))
-
-
-def try_create(store: Store, key: str, data: bytes) -> bool:
-    try:
-        store.create(key, data)
-    except FileExistsError:
-        return False
-    return True
-
-
-def increment(store: Store, key: str) -> None:
-    while True:
-        try:
-            data, token = store.read_token(key)
-        except FileNotFoundError:
-            data, token = b"0", None
-        try:
-            return store.replace(key, str(int(data) + 1).encode(), token)
-        except Conflict:
-            continue
-
-
-def count(uri: str, key: str) -> None:
-    store = open_store(uri)
-    for _ in range(COUNTS_PER_WRITER):
-        increment(store, key)
-
-
-def create_in_process(uri: str, key: str, index: int) -> bool:
-    return try_create(open_store(uri), key, bytes([index]) * 1000)
 
 
 def test_reads_what_was_put(store: Store) -> None:
@@ -234,14 +205,13 @@ def test_create_race_of_equals(store: Store) -> None:
 
 def test_create_race_of_processes(tmp_path: Path) -> None:
     """Processes on one folder exclude each other as threads do."""
-    arguments = [(str(tmp_path), "a", index) for index in range(WRITERS)]
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        won = pool.starmap(create_in_process, arguments, chunksize=1)
-        pool.starmap(count, [(str(tmp_path), "counter")] * 8, chunksize=1)
     store = open_store(str(tmp_path))
-    assert store.read("a") == bytes([won.index(True)]) * 1000
+    objects = [(store, "a", bytes([number]) * 1000) for number in range(WRITERS)]
+    won = race_processes(try_create, objects)
+    race_processes(increment, [(store, "counter")] * WRITERS)
     assert won.count(True) == 1
-    assert int(store.read("counter")) == 8 * COUNTS_PER_WRITER
+    assert store.read("a") == bytes([won.index(True)]) * 1000
+    assert int(store.read("counter")) == WRITERS
 
 
 def test_replace(store: Store) -> None:
