@@ -21,6 +21,7 @@ from flows.stages import NAMES
 from flows.view import View
 from vae.runs.run import Run
 from vae.runs.trials import Trial
+from vae.store.progress import TRANSFERS
 
 REFRESH_S = 0.25
 log = logging.getLogger("vae")
@@ -142,15 +143,19 @@ class LiveView(View):
 
 
 class LineHandler(logging.Handler):
-    """Leaves warnings and errors as lines for the one who draws."""
+    """Leaves warnings, errors and what takes long to transfer as lines for the one who draws."""
 
     def __init__(self, lines: SimpleQueue[Text]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self.lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
         """Leave the message, with the traceback if there is one."""
-        self.lines.put(make_whole_line(record.levelname.lower(), "yellow", self.format(record)))
+        if record.levelno >= logging.WARNING:
+            self.lines.put(make_whole_line(record.levelname.lower(), "yellow", self.format(record)))
+        elif record.name == TRANSFERS:
+            head, _, line = self.format(record).partition(" ")
+            self.lines.put(make_whole_line(head, "bold", line.lstrip()))
 
 
 def make_whole_line(head: str, style: str, line: str) -> Text:

@@ -1,6 +1,9 @@
 """The registry: look at versions, fetch one, choose the best, name and delete them."""
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +13,7 @@ import typer
 from flows.commands.options import Named, StoreUri, Why, split_exactly, split_named
 from flows.commands.writing import write_text
 from vae.errors import UserError
+from vae.store.progress import TRANSFERS
 
 app = typer.Typer()
 
@@ -97,12 +101,27 @@ def pull(
         raise UserError(f"--only is '{only}', must be all or weights")
     name, version = split_named(model)
     opened, weights = open_store(store), only == "weights"
-    with opened.explain_errors():
+    with opened.explain_errors(), show_transfers():
         manifest = pull_model(opened, name, version, to, only_weights=weights)
         metrics = read_metrics(opened, name, manifest.version)
     count = len(list(to.iterdir())) if weights else len(manifest.files)
     typer.echo(f"{name}@{manifest.version}: {count} files verified, in {to}")
     typer.echo(json.dumps(metrics, indent=2))
+
+
+@contextmanager
+def show_transfers() -> Iterator[None]:
+    """A context in which the lines about long transfers are printed, beside the output proper."""
+    told, handler = logging.getLogger(TRANSFERS), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = told.level
+    told.addHandler(handler)
+    told.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        told.setLevel(level)
+        told.removeHandler(handler)
 
 
 @app.command()

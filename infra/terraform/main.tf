@@ -40,7 +40,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "store" {
   bucket     = aws_s3_bucket.store.id
   depends_on = [aws_s3_bucket_versioning.store]
 
-  # A writer that is killed in the middle of a multipart upload leaves its parts.
+  # A writer that is killed in the middle of a multipart upload leaves its parts. The next one goes on
+  # with them; these are those that no one came for.
   rule {
     id     = "abort-incomplete-uploads"
     status = "Enabled"

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
+from flows.commands.registry import show_transfers
 from tests.support.filled_stores import FilledStore
 from tests.support.versions import publish_version, write_version
 from vae.store.open import open_store
+from vae.store.progress import Progress
 from vae.store.promises import Store
 
 VAE = Path(sys.executable).with_name("vae")
@@ -160,6 +162,14 @@ def test_more_workers_than_processors_are_refused(
     count = (os.cpu_count() or 1) + 2
     line = refused("run", "--workers", str(count), "--store", str(tmp_path))
     assert f"workers is {count}" in line
+
+
+def test_a_long_pull_tells_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, and only meanwhile."""
+    with show_transfers():
+        Progress("download", "models/m/a.bin", 1_024_000_000, every_s=0.0).advance(312_000_000)
+    Progress("download", "models/m/b.bin", 1_024_000_000, every_s=0.0).advance(312_000_000)
+    assert capsys.readouterr() == ("", "download a.bin  312 of 1,024 MB\n")
 
 
 def test_a_store_that_cannot_be_written_is_refused(

@@ -29,6 +29,7 @@ from vae.experiments.loading import load_experiment
 from vae.runs.run import Run
 from vae.runs.trials import Trial, format_overrides
 from vae.store.open import open_store
+from vae.store.progress import TRANSFERS
 
 log = logging.getLogger("vae.pipeline")
 
@@ -119,18 +120,20 @@ def test_a_plain_terminal_is_told_the_same(run: Run, environment: dict[str, str]
 
 
 def test_a_warning_is_a_line_as_it_is(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """It is neither broken nor taken for markup; what is said below a warning is not shown."""
+    """It is neither broken nor taken for markup; of what is said below it, transfers are shown."""
     terminal, long = make_terminal(width=40), "word " * 20
     handlers = list(logging.getLogger("vae").handlers)
     with caplog.at_level(logging.INFO, "vae"):
         with LiveView(run, console=terminal):
             log.info("only for the API")
             log.warning("[bold]%s[/]", long)
+            logging.getLogger(TRANSFERS).info("upload   a.bin  312 of 1,024 MB")
             logging.getLogger("other").error("not ours")
         log.warning("after the end")
     assert logging.getLogger("vae").handlers == handlers
     output = read_output(terminal)
     assert f"warning  [bold]{long}[/]" in replay(output)
+    assert "upload   a.bin  312 of 1,024 MB" in replay(output)
     for unsaid in ("only for the API", "not ours", "after the end"):
         assert unsaid not in output
 

@@ -30,8 +30,9 @@ ACTIONS = [
         [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
     )
 ]
-# SeaweedFS lets whoever may write give up an upload; AWS asks for the right to.
-JUDGED = [action for action in ACTIONS if action != "s3:AbortMultipartUpload"]
+# SeaweedFS lets whoever may write look at an upload and give it up; AWS asks for the rights to.
+UNJUDGED = {"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}
+JUDGED = [action for action in ACTIONS if action not in UNJUDGED]
 URI = f"s3://{BUCKET}/store"
 
 
@@ -162,8 +163,10 @@ def use_store(uri: str, folder: Path) -> None:
     assert (folder / "a").read_bytes() == b"12"
     assert store.list() == ["runs/a", "runs/b"]
     files, part = s3fs.S3FileSystem(skip_instance_cache=True), split_key(f"{uri}/part")
-    begun = files.call_s3("create_multipart_upload", **part)
-    files.call_s3("abort_multipart_upload", **part, UploadId=begun["UploadId"])
+    begun = files.call_s3("create_multipart_upload", **part)["UploadId"]
+    files.call_s3("list_multipart_uploads", Bucket=BUCKET, Prefix=part["Key"])
+    files.call_s3("list_parts", **part, UploadId=begun)
+    files.call_s3("abort_multipart_upload", **part, UploadId=begun)
     ray, folder_of_ray = FileSystem.from_uri(f"{uri}/ray/fit")
     ray.create_dir(folder_of_ray)
     ray.open_output_stream(f"{folder_of_ray}/c").close()

@@ -1,9 +1,11 @@
 """A proxy that spoils requests the way networks and busy servers do, and refuses as policies do."""
 
 import http.client
+import sys
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 STATUS = {"ExpiredToken": 400, "NoSuchBucket": 404, "SlowDown": 503, "XMinioStorageFull": 507}
@@ -28,6 +30,11 @@ class FaultyProxy(ThreadingHTTPServer):
         self.network = ""
         self.asked: list[str] = []  # methods and paths
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up, or is killed, is no error of the proxy's."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def next_fault(self) -> str:
         return self.faults.pop(0) if self.faults else ""

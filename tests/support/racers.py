@@ -80,6 +80,15 @@ def increment(store: Store, key: str) -> None:
             continue
 
 
+def upload(store: Store, method: str, key: str, path: Path) -> bool:
+    """Put or create an object from a file; whether it was written."""
+    try:
+        getattr(store, method)(key, path)
+    except FileExistsError:
+        return False
+    return True
+
+
 def publish_and_promote(store: Store, version: str, folder: Path, value: float) -> bool:
     """Publish a version that is built in a folder, and promote it; whether it was the best then."""
     publish_version(store, version, write_version(folder / version, value))

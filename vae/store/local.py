@@ -14,9 +14,7 @@ from typing import BinaryIO
 from vae.errors import RefusedError, UserError
 from vae.files import NO_ROOM, READ_ONLY, TEMPORARY, hash_bytes
 from vae.store.folders import copy_synced, remove_tree, reserve_in_folder, sync_folder
-from vae.store.promises import LOCKS, Conflict, Entry, check_key
-
-STALE_AFTER_S = 24 * 3600.0
+from vae.store.promises import LOCKS, STALE_AFTER_S, Conflict, Entry, check_key
 
 
 class LocalStore:

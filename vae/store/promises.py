@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from vae.files import TEMPORARY
 
 LOCKS = ".locks"
+STALE_AFTER_S = 24 * 3600.0  # what is unfinished for so long, a killed writer left
 
 
 class Conflict(Exception):
@@ -68,7 +69,9 @@ class Store(Protocol):
     def create_file(self, key: str, path: Path) -> None:
         """`create` from a file of any size, without holding it in memory.
 
-        Raises UserError for one that the store can't write once in one request.
+        Of racing writers of the same bytes, more than one may be told that it wrote them, where
+        they go to S3 in parts. Raises UserError for a file that the store can't write once in one
+        request.
         """
 
     def find_file(self, key: str) -> Path | None:

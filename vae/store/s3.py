@@ -1,7 +1,7 @@
 """The store on S3, through s3fs: one PUT or a completed multipart upload, If-None-Match, If-Match.
 
-Configured by the `AWS_*` environment variables alone. A writer that is killed in the middle of a
-multipart upload leaves its parts: give the bucket an AbortIncompleteMultipartUpload rule.
+Configured by the `AWS_*` environment variables alone. A writer that fails in the middle of a
+multipart upload leaves its parts, for the next one to go on with.
 """
 
 import errno
@@ -22,17 +22,11 @@ from s3fs.core import S3_RETRYABLE_ERRORS
 from vae.errors import RefusedError, UserError
 from vae.files import TEMPORARY
 from vae.store.folders import reserve_in_folder
+from vae.store.progress import Progress
 from vae.store.promises import Conflict, Entry, check_key
+from vae.store.s3_conditions import check_one_request, heeds_conditions, is_signed, send_once, sign
 from vae.store.s3_errors import ACTIONS, check_endpoint, is_refusal, suggest_remedy
-from vae.store.s3_uploads import (
-    NONE_THERE,
-    PART_BYTES,
-    check_one_request,
-    heeds_conditions,
-    read_parts,
-    send_once,
-    send_parts,
-)
+from vae.store.s3_uploads import PART_BYTES, PartedFile, create_in_parts, send_file, sweep_uploads
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
 CHUNK_BYTES = 1 << 20
@@ -43,17 +37,21 @@ log = logging.getLogger(__name__)
 
 
 class S3Store:
-    """A `Store` below `prefix` in `bucket`; `put`, `create` and `replace` are one PUT each."""
+    """A `Store` below `prefix` in `bucket`; `put`, `create` and `replace` are one PUT each.
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    A file of more than `part_bytes` (5 MiB at least) is sent in parts of that size.
+    """
+
+    def __init__(self, bucket: str, prefix: str, part_bytes: int = PART_BYTES) -> None:
         check_endpoint()
         self.bucket = bucket
         self.prefix = prefix
+        self.part_bytes = part_bytes
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
         self._by_process: dict[int, Any] = {}
 
-    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str]]:
-        return S3Store, (self.bucket, self.prefix)
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str, int]]:
+        return S3Store, (self.bucket, self.prefix, self.part_bytes)
 
     def read(self, key: str) -> bytes:
         return self.read_token(key)[0]
@@ -85,21 +83,20 @@ class S3Store:
             raise FileExistsError(errno.EEXIST, "object exists", f"{self.uri}/{key}")
 
     def put_file(self, key: str, path: Path) -> None:
-        if path.stat().st_size <= PART_BYTES:
+        if path.stat().st_size <= self.part_bytes:
             return self.put(key, path.read_bytes())
-        send_parts(self._call, self._build_key(key), read_parts(path))
+        send_file(self._call, self._build_key(key), PartedFile.cut(path, self.part_bytes))
 
     def create_file(self, key: str, path: Path) -> None:
-        if (size_bytes := path.stat().st_size) <= PART_BYTES:
+        if (size_bytes := path.stat().st_size) <= self.part_bytes:
             return self.create(key, path.read_bytes())
-        whole = self._build_key(key)
+        if self.exists(key):  # before anything is sent
+            raise FileExistsError(errno.EEXIST, "object exists", f"{self.uri}/{key}")
         if not heeds_conditions(self._call, self._build_probe()):
             check_one_request(size_bytes, f"{self.uri}/{key}")
             return self.create(key, path.read_bytes())
-        if not send_once(
-            self._call,
-            whole,
-            lambda signed: send_parts(self._call, whole, read_parts(path), signed, NONE_THERE),
+        if not create_in_parts(
+            self._call, self._build_key(key), PartedFile.cut(path, self.part_bytes)
         ):
             raise FileExistsError(errno.EEXIST, "object exists", f"{self.uri}/{key}")
 
@@ -140,6 +137,7 @@ class S3Store:
             fs.call_s3("list_objects_v2", Bucket=self.bucket, Prefix=key, MaxKeys=1)
         with self._explain("delete"):
             fs.call_s3("delete_object", Bucket=self.bucket, Key=key)
+        sweep_uploads(self._call, f"{self.prefix}/" if self.prefix else "")
 
     @contextmanager
     def explain_errors(self) -> Iterator[None]:
@@ -218,8 +216,9 @@ class S3Store:
             response = self._call("get_object", Key=self._build_key(key))
             file.seek(0)
             file.truncate()
+            progress = Progress("download", key, response["ContentLength"])
             try:
-                sync(self._fs.loop, _drain, response["Body"], file)
+                sync(self._fs.loop, _drain, response["Body"], file, progress)
             except S3_RETRYABLE_ERRORS as error:
                 if attempt == READ_ATTEMPTS:
                     raise
@@ -231,18 +230,18 @@ class S3Store:
 
     def _put_if(self, key: str, data: bytes, **condition: str) -> bool:
         """Write the object if the condition holds and say so; raises FileNotFoundError."""
-        request = {"Key": self._build_key(key), "Body": data, **condition}
+        call, whole, signature = self._call, self._build_key(key), sign()
         return send_once(
-            self._call,
-            self._build_key(key),
-            lambda signature: self._call("put_object", Metadata=signature, **request),
+            lambda: call("put_object", Key=whole, Body=data, Metadata=signature, **condition),
+            lambda: is_signed(call, whole, signature),
         )
 
 
-async def _drain(body: Any, file: BinaryIO) -> None:
+async def _drain(body: Any, file: BinaryIO, progress: Progress) -> None:
     async with body:
         async for chunk in body.iter_chunks(CHUNK_BYTES):
             file.write(chunk)
+            progress.advance(len(chunk))
 
 
 def _is_temporary(key: str) -> bool:

@@ -18,6 +18,8 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the first that is set
 
 ACTIONS = {
     "list_objects_v2": "list",
+    "list_multipart_uploads": "list",
+    "list_parts": "list",
     "get_object": "read",
     "head_object": "read",
     "put_object": "write",
