@@ -5,12 +5,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.findings import make_trials
 from vae.publishing.report import charts
-from vae.publishing.report.trials import LOSS, draw_search
+from vae.publishing.report.trials import LOSS, draw_trials
 from vae.runs.trials import Trial
 
 HISTORY = [
@@ -21,6 +21,7 @@ numbers = st.floats(-1e12, 1e12).map(lambda x: round(x, 3))
 
 
 @given(numbers, numbers, st.integers(2, 10))
+@example(501.0, 400000000902.0, 2)  # no multiple of 5e11 is between them
 def test_ticks_are_round_inside_and_few(one: float, other: float, at_most: int) -> None:
     """At least one of them, in order, evenly spaced, none outside."""
     low, high = min(one, other), max(one, other)
@@ -74,7 +75,7 @@ def test_every_mark_lies_on_the_picture() -> None:
 
 def test_a_trial_is_a_line_across_all_that_varied() -> None:
     """Through an axis for each setting and the loss; one without a loss ends before it."""
-    parallel, losses = draw_search(make_trials())
+    parallel, losses = draw_trials(make_trials())
     assert [name for *_, name in parallel.names] == ["latent dim", "learning rate", LOSS]
     assert [len(line.points) for line in parallel.lines] == [3, 3, 2]
     assert [line.style for line in parallel.lines] == ["grey", "orange", "red"]
@@ -101,6 +102,6 @@ def test_settings_of_any_kind_have_an_axis(values: list[Any], expected: list[flo
         Trial(number=i, overrides={"a.b": value}, loss=1.0, epochs=1, stopped=False, spans=[])
         for i, value in enumerate(values, 1)
     ]
-    heights = [line.points[0][1] for line in draw_search(trials)[0].lines]
+    heights = [line.points[0][1] for line in draw_trials(trials)[0].lines]
     low, high = min(heights), max(heights)
     assert [(y - low) / (high - low) for y in heights] == pytest.approx(expected, abs=0.01)

@@ -54,6 +54,7 @@ def record_data(run: Run) -> None:
 
 def record_search(run: Run) -> None:
     search: dict[str, Any] = {"overrides": TRIAL["overrides"], "trials": [TRIAL]}
+    search |= {"importance": {}, "confirmed": []}
     run.record("search", search | TIME)
 
 

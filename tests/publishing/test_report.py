@@ -21,6 +21,7 @@ from vae.models.networks import build_model
 from vae.publishing.epochs import KINDS, choose_epochs, draw_epoch
 from vae.publishing.report.page import render_page, split_time
 from vae.registry.lineage import Start
+from vae.runs.trials import Confirmation
 
 HOSTILE = "<script src=//evil.example/x.js></script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}&"
 LIMIT_BYTES = 3_000_000
@@ -115,7 +116,7 @@ def test_charts_say_their_values_without_being_seen(html: str) -> None:
     assert all(one["tabindex"] == "0" and one["aria-label"] for one in charts)
     assert "epoch 2, val/loss: 70" in html
     assert "image 1: naught" in html
-    assert html.count("<caption>") == html.count('scope="col" class="number">epoch</th>') + 3
+    assert html.count("<caption>") == html.count('scope="col" class="number">epoch</th>') + 4
 
 
 def test_trials_show_the_best_the_stopped_and_the_failed(html: str) -> None:
@@ -170,7 +171,10 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         REF, name=HOSTILE, key=HOSTILE, digest=HOSTILE, counts={HOSTILE: 1}, class_names=names
     )
     trials = make_trials(overrides={HOSTILE: HOSTILE}, error=HOSTILE)
-    hostile = dataclasses.replace(whole, run=run, ref=ref, trials=trials)
+    candidate = Confirmation(number=2, overrides={HOSTILE: HOSTILE}, losses=[1.0, 2.0], errors=[])
+    taught = {"importance": {HOSTILE: 1.0}, "confirmed": [candidate.to_dict()]}
+    stages = {**whole.stages, "search": whole.stages["search"] | taught}
+    hostile = dataclasses.replace(whole, run=run, ref=ref, trials=trials, stages=stages)
     plain, page = ParsedPage(render_page(whole)), ParsedPage(render_page(hostile))
     assert {tag for tag, _ in page.elements} == {tag for tag, _ in plain.elements}
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)

@@ -9,12 +9,12 @@ import torch
 from tests.support.images import draw_images
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import Examples
-from vae.experiments.settings import Experiment, ModelConfig, TrainConfig
+from vae.experiments.settings import Experiment, ModelConfig, TrainConfig, Value
 from vae.models.networks import build_model
 from vae.publishing.epochs import draw_epoch
 from vae.publishing.report.findings import Findings, PublishedVersion
 from vae.runs.run import Run
-from vae.runs.trials import Trial
+from vae.runs.trials import Confirmation, Trial
 from vae.store.local import LocalStore
 
 SHAPE = (1, 28, 28)
@@ -28,11 +28,16 @@ METRICS = {
     "test/bits_per_dim": 0.18174,
     "test/active_units": 17.0,
 }
-SEARCHED = {"model.latent_dim": 20, "train.learning_rate": 0.00123456}
+SEARCHED: dict[str, Value] = {"model.latent_dim": 20, "train.learning_rate": 0.00123456}
 TRIALS: list[dict[str, Any]] = [
     {"number": 1, "loss": 110.0, "epochs": 2, "stopped": True, "losses": [120.0, 110.0]},
     {"number": 2, "loss": 104.5, "epochs": 3, "stopped": False, "losses": [115.0, 107.0, 104.5]},
     {"number": 3, "loss": None, "epochs": 0, "stopped": False, "error": "no memory"},
+]
+IMPORTANCE = {"train.learning_rate": 0.75, "model.latent_dim": 0.25}
+CONFIRMED = [
+    Confirmation(number=2, overrides=SEARCHED, losses=[105.0, 106.0], errors=[]).to_dict(),
+    Confirmation(number=1, overrides=SEARCHED, losses=[110.5, None], errors=["nan"]).to_dict(),
 ]
 HISTORY = [
     {"epoch": epoch, "train/loss": 150.0 / epoch, "val/loss": 140.0 / epoch, "val/rate": 20.0}
@@ -77,7 +82,7 @@ def make_findings(folder: Path, latent_dim: int = 3, **changes: Any) -> Findings
         stage: {"time": {"seconds": all_s, "compute_s": compute_s}}
         for stage, (all_s, compute_s) in TIMES.items()
     }
-    stages["search"]["trials"] = TRIALS
+    stages["search"] |= {"trials": TRIALS, "importance": IMPORTANCE, "confirmed": CONFIRMED}
     stages["train"]["history"] = HISTORY
     stages["evaluate"]["metrics"] = METRICS
     whole: dict[str, Any] = {

@@ -21,13 +21,13 @@ class Tick(NamedTuple):
 
 
 class Dot(NamedTuple):
-    """A mark; `shade` is its colour's number, `image` the one it stands for, from 0."""
+    """A mark; `style` is its class in the page, `image` the one it stands for, from 0."""
 
     x: float
     y: float
     text: str
-    shade: int
-    image: int
+    style: str
+    image: int | None = None
 
 
 class Bar(NamedTuple):
@@ -96,7 +96,10 @@ def is_finite(value: float | None) -> TypeGuard[float]:
 
 
 def choose_ticks(low: float, high: float, at_most: int) -> list[float]:
-    """At most so many multiples of 1, 2 or 5 times a power of ten from `low` to `high`."""
+    """At most so many multiples of 1, 2 or 5 times a power of ten from `low` to `high`.
+
+    Where there is no such multiple, `low` alone.
+    """
     if not high > low:
         return [low]
     rough = (high - low) / at_most
@@ -104,7 +107,7 @@ def choose_ticks(low: float, high: float, at_most: int) -> list[float]:
     step = next(m * power for m in (1, 2, 5, 10, 20) if m * power >= rough * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     found = [i * step for i in range(first, last + 1)]
-    return found if len(found) <= at_most else found[::2]
+    return (found if len(found) <= at_most else found[::2]) or [low]
 
 
 def draw_lines(

@@ -51,7 +51,7 @@ def draw_map(title: str, plane_N2: Tensor, labels: Tensor, names: Sequence[str])
     x, y = (scale(plane_N2[:, i], i == 1) for i in (0, 1))
     at = [(x.place(a), y.place(b)) for a, b in plane_N2.tolist()]
     dots = [
-        Dot(*at[i], f"image {i + 1}: {names[label]}", label % SHADES, i)
+        Dot(*at[i], f"image {i + 1}: {names[label]}", f"c{label % SHADES}", i)
         for i, label in sorted(enumerate(labels.tolist()), key=lambda pair: (pair[1], pair[0]))
     ]
     present = sorted(set(labels.tolist()))

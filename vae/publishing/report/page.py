@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vae.data.mapped import Examples
+from vae.experiments.table import flatten
 from vae.models.networks import VAE
 from vae.publishing.embedding import embed
 from vae.publishing.recipe import find_cut
@@ -19,7 +20,8 @@ from vae.publishing.report.charts import Chart, draw_lines, draw_training, is_fi
 from vae.publishing.report.findings import Findings
 from vae.publishing.report.headlines import format_headlines
 from vae.publishing.report.latents import draw_kl, draw_maps
-from vae.publishing.report.trials import draw_search, list_settings, show
+from vae.publishing.report.learnt import draw_learnt, list_candidates, tell_winner
+from vae.publishing.report.trials import draw_trials, list_settings, show
 from vae.publishing.sheets import Sheet, encode_within
 from vae.registry.promote import METRIC
 from vae.registry.publish import list_packages
@@ -86,13 +88,25 @@ def tell_results(found: Findings) -> dict[str, Any]:
         "headlines": format_headlines(metrics, found.experiment.model) if metrics else [],
         "curves": draw_training(found.history) if found.history else [],
         "best_epoch": find_best_epoch(found.history) if found.history else None,
-        "searched": draw_search(found.trials) if found.trials else [],
-        "searched_settings": list_settings(found.trials),
-        "best_trial": find_best(found.trials),
+        **tell_search(found),
         "settings": found.experiment.to_dict(),
         "times": [split_time(stage, result["time"]) for stage, result in found.stages.items()],
         "packages": list_packages(),
         "version_charts": draw_versions(found, metrics),
+    }
+
+
+def tell_search(found: Findings) -> dict[str, Any]:
+    """What was tried, and what it taught once the search has ended."""
+    result = found.stages.get("search", {"importance": {}, "confirmed": []})
+    importance, confirmed = result["importance"], result["confirmed"]
+    learnt = draw_learnt(found.trials, importance, confirmed) if found.trials else []
+    return {
+        "searched": [*draw_trials(found.trials), *learnt] if found.trials else [],
+        "searched_settings": list_settings(found.trials),
+        "best_trial": find_best(found.trials),
+        "winner": tell_winner(confirmed, flatten(found.run.experiment.to_dict())),
+        "candidates": list_candidates(confirmed),
     }
 
 

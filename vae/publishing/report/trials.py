@@ -41,7 +41,7 @@ class Axis(NamedTuple):
         return self.scale.place(math.log10(value) if self.logarithmic else value)
 
 
-def draw_search(trials: Sequence[Trial]) -> list[Chart]:
+def draw_trials(trials: Sequence[Trial]) -> list[Chart]:
     """Parallel coordinates of all that varied, and the loss of every trial over its epochs."""
     charts = [draw_parallel(trials)]
     if any(len(trial.losses) > 1 for trial in trials):
@@ -82,24 +82,31 @@ def list_settings(trials: Sequence[Trial]) -> list[str]:
     return list(dict.fromkeys(name for trial in trials for name in trial.overrides))
 
 
-def make_axis(name: str, values: Sequence[Any]) -> Axis:
+def make_axis(
+    name: str, values: Sequence[Any], start: float = HEIGHT - BOTTOM, end: float = TOP
+) -> Axis:
     """The axis of a setting: logarithmic where its values differ tenfold, by rank if no numbers."""
-    short, bottom = name.rpartition(".")[2].replace("_", " "), HEIGHT - BOTTOM
+    short = shorten(name)
     known = [value for value in values if value is not None]
     numbers = [v for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) < len(known):
         order = sorted({show(value) for value in known})
-        scale = Scale(0, len(order) - 1, bottom, TOP)
+        scale = Scale(0, len(order) - 1, start, end)
         ticks = [Tick(scale.place(i), text) for i, text in enumerate(order)]
         return Axis(short, scale, ticks, False, order)
     finite = [value for value in numbers if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
     if low > 0 and high >= 10 * low:
-        scale = Scale(math.log10(low), math.log10(high), bottom, TOP)
+        scale = Scale(math.log10(low), math.log10(high), start, end)
         ticks = [Tick(scale.place(math.log10(value)), f"{value:.3g}") for value in (low, high)]
         return Axis(short, scale, ticks, True, [])
-    scale = Scale(low, high, bottom, TOP)
+    scale = Scale(low, high, start, end)
     return Axis(short, scale, scale.list_ticks(4), False, [])
+
+
+def shorten(name: str) -> str:
+    """A setting's name as there is room for it."""
+    return name.rpartition(".")[2].replace("_", " ")
 
 
 def draw_losses(trials: Sequence[Trial]) -> Chart:
