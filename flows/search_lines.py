@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.progress import tell_cut
+from flows.session import Session
+from flows.tracking import describe_search
 from vae.experiments.search import SearchConfig
 from vae.runs.trials import Confirmation, Trial, format_loss, format_overrides
 
@@ -42,6 +44,14 @@ def tell_confirmed(confirmed: Sequence[Confirmation], best: Confirmation) -> Non
         spread = "unknown" if one.spread is None else f"{one.spread:.2f}"
         log.info(CONFIRMED_LINE, one.number, losses, one.mean, spread)
     log.info("search   trial %d wins by its mean", best.number)
+
+
+def track_search(session: Session, result: Mapping[str, Any]) -> None:
+    """In W&B, beside the trials: what the search taught, if it did. `result`: of its stage."""
+    if told := describe_search(result):
+        tracked = session.track("search", session.run.experiment)
+        tracked.set_summary(told)
+        tracked.finish()
 
 
 class ConfirmProgress:

@@ -54,6 +54,21 @@ def apply_trial(experiment: Experiment, overrides: Mapping[str, Any]) -> Experim
     return parse_experiment(apply_overrides(experiment.to_dict(), tuned))
 
 
+def describe_search(result: Mapping[str, Any]) -> dict[str, float]:
+    """What a search taught, as a summary: shares of importance, means and standard deviations.
+
+    Names have no dots, which W&B would take for parts of a path. `result`: of the search stage.
+    """
+    told = {
+        f"importance/{name.replace('.', '/')}": share
+        for name, share in result["importance"].items()
+    }
+    for one in result["confirmed"]:
+        known = {key: one[key] for key in ("mean", "spread") if one[key] is not None}
+        told |= {f"confirmed/trial-{one['number']:02d}/{key}": known[key] for key in known}
+    return told
+
+
 def refer_to_dataset(ref: DatasetRef, store_uri: str) -> Reference:
     """The dataset as an artifact, in the store."""
     facts = {"digest": ref.digest, "shape": list(ref.shape), "counts": ref.counts}

@@ -22,6 +22,7 @@ from flows.search_lines import (
     tell_end,
     tell_grid,
     tell_importance,
+    track_search,
 )
 from flows.session import Session, Work
 from flows.stages import NAMES
@@ -97,6 +98,7 @@ def search_settings(session: Session) -> Work:
     if config.confirm:
         confirmed, repeats = confirm_winner(session, ref, trials)
         result, trials = result | confirmed, [*trials, *repeats]
+    track_search(session, result)
     spans = [span for trial in trials for span in trial.spans if span[0] >= session.began]
     return result, spans
 

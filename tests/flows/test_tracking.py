@@ -11,14 +11,17 @@ from flows.tracking import (
     apply_trial,
     describe_config,
     describe_label,
+    describe_search,
     read_epoch_pictures,
     refer_to_dataset,
 )
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError
 from vae.experiments.loading import load_experiment
+from vae.experiments.settings import Value
 from vae.runs.attempts import begin_attempt
 from vae.runs.run import Run, open_run
+from vae.runs.trials import Confirmation
 from vae.store.open import open_store
 from vae.tracking.values import Picture
 
@@ -61,6 +64,20 @@ def test_labels_tell_runs_apart_and_are_the_same_in_every_attempt(run: Run) -> N
     assert describe_label(again, "train") == labels[2]
     assert labels[2].notes == f"vae run --run-id night-1 --store {shlex.quote(run.store.uri)}"
     assert labels[0].tags[:2] == ("tiny", "search")
+
+
+def test_what_a_search_taught_is_a_summary() -> None:
+    """A share for each setting, mean and spread of each candidate; nothing for what is unknown."""
+    overrides: dict[str, Value] = {"model.latent_dim": 4}
+    failed = Confirmation(number=12, overrides=overrides, losses=[3.0, None], errors=["nan"])
+    known = Confirmation(number=2, overrides=overrides, losses=[3.0, 5.0], errors=[])
+    result = {"importance": {"model.latent_dim": 1.0}, "confirmed": [known.to_dict()]}
+    assert describe_search(result) == {
+        "importance/model/latent_dim": 1.0,
+        "confirmed/trial-02/mean": 4.0,
+        "confirmed/trial-02/spread": pytest.approx(2**0.5),
+    }
+    assert describe_search({"importance": {}, "confirmed": [failed.to_dict()]}) == {}
 
 
 def test_a_dataset_is_where_it_lies_in_the_store() -> None:
