@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from flows.artifacts import format_model, format_winner, make_artifact_key
+from flows.artifacts import format_model, make_artifact_key
+from flows.search_table import format_winner
 from vae.experiments.settings import Value
 from vae.runs.trials import Trial
 

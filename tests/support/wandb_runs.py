@@ -1,11 +1,9 @@
-"""What the tracking tests share: a wandb of their own, and its runs read back by its own reader."""
+"""What the tracking tests share: W&B's runs, read back by its own reader."""
 
 import io
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,6 @@ import pytest
 from PIL import Image
 
 Record = dict[str, Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def private_wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
-    """wandb with no key and no settings of the user's, and its files in a temporary folder."""
-    home = tmp_path_factory.mktemp("wandb-home")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("WANDB_")]:
-            patch.delenv(name)
-        for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "NETRC"):
-            patch.setenv(name, str(home / name.lower()))
-        yield patch
 
 
 def png(shade: int) -> bytes:

@@ -1,6 +1,7 @@
 """A small server of W&B's protocol: what wandb needs to track online, kept to be looked at.
 
-GraphQL that makes and finds runs, files and artifacts, the stream of history, and uploads.
+GraphQL that makes and finds runs, files and artifacts, the stream of history, and uploads; views
+and reports are in `tests.support.wandb_views`.
 """
 
 import gzip
@@ -16,10 +17,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Json = dict[str, Any]
+from tests.support.wandb_views import ENTITY, Json, Views
+
+KEY = "0123456789" * 4  # of a form that wandb takes for a key
 OPERATION = re.compile(r"(query|mutation)\s+(\w+)")
 STREAM = re.compile(r"/files/[^/]+/[^/]+/(?P<run>[^/]+)/file_stream")
-ENTITY = "team"
 
 
 @dataclass
@@ -51,7 +53,7 @@ class OnlineRun:
         return next((each[name] for each in reversed(self.upserts) if each.get(name)), None)
 
 
-class WandbServer(ThreadingHTTPServer):
+class WandbServer(Views, ThreadingHTTPServer):
     """Keeps `runs` by id, `uploads` by path, `artifacts` and `alerts` as they were asked for.
 
     `delay_s`: how long it thinks before every answer.
@@ -64,6 +66,7 @@ class WandbServer(ThreadingHTTPServer):
     alerts: list[Json]
     asked: list[tuple[str, Json]]
     delay_s: float = 0.0
+    errors: Json  # added to every answer
 
     @property
     def url(self) -> str:
@@ -196,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
             name = OPERATION.search(given["query"])
             assert name, given["query"]
             answer = self.server.answer(name[2], given.get("variables") or {})
-            self.reply({"data": answer})
+            self.reply({"data": answer} | self.server.errors)
         elif found := STREAM.fullmatch(self.path):
             self.server.stream(found["run"], json.loads(body))
             self.reply({})
@@ -235,7 +238,7 @@ def serve_wandb() -> Iterator[WandbServer]:
     """A server that answers while the context lasts, or until it is shut down."""
     server = WandbServer(("127.0.0.1", 0), _Handler)
     server.runs, server.uploads, server.artifacts = {}, {}, []
-    server.alerts, server.asked = [], []
+    server.alerts, server.asked, server.views, server.errors = [], [], {}, {}
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -16,7 +16,6 @@ import pytest
 from tests.support.wandb_runs import (
     history,
     inspect,
-    private_wandb,  # noqa: F401 (autouse)
     warnings_in,
 )
 from vae.tracking.background import Background

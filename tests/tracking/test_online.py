@@ -1,34 +1,22 @@
 """Online, against a server of W&B's protocol: what arrives, and what a bad server costs."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.wandb_runs import (
     png,
-    private_wandb,  # noqa: F401 (autouse)
     warnings_in,
 )
-from tests.support.wandb_server import WandbServer, serve_wandb
+from tests.support.wandb_server import KEY, WandbServer, serve_wandb
 from vae.tracking.sync import push
 from vae.tracking.tracker import Tracker
 from vae.tracking.values import Histogram, Label, Picture, Reference
 
 pytestmark = pytest.mark.slow
-KEY = "0123456789" * 4
 TRAIN = Label("7-train", "train", "run-7 train", ("digits",), "vae run --run-id run-7")
 FILES = {"model.safetensors": "5a" * 32}
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A server that wandb takes for W&B's."""
-    with serve_wandb() as served:
-        monkeypatch.setenv("WANDB_BASE_URL", served.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield served
 
 
 def track_epochs(tracker: Tracker, epochs: range, attempt: int) -> None:
@@ -38,7 +26,7 @@ def track_epochs(tracker: Tracker, epochs: range, attempt: int) -> None:
         run.log({"epoch": epoch, "val/loss": 100.0 - epoch}, step=10 * epoch)
 
 
-def test_everything_arrives(server: WandbServer, tmp_path: Path) -> None:
+def test_everything_arrives(online: WandbServer, tmp_path: Path) -> None:
     """Group, name, tags, notes, config, curves, pictures, both artifacts and the alert."""
     with Tracker("run-7", tmp_path, project="digits") as tracker:
         track_epochs(tracker, range(1, 4), attempt=1)
@@ -47,7 +35,7 @@ def test_everything_arrives(server: WandbServer, tmp_path: Path) -> None:
         run.use_reference(Reference("digits", "dataset", "s3://b/d", {"a.npy": "0"}, {}))
         run.log_reference(Reference("fc", "model", "s3://b/m", FILES, {}, ["best"]))
         run.alert("a new best", "by far")
-    train = server.runs["7-train"]
+    train = online.runs["7-train"]
     names = ("groupName", "project", "jobType", "displayName", "tags", "notes")
     assert [train.last(name) for name in names] == [
         "run-7",
@@ -60,33 +48,33 @@ def test_everything_arrives(server: WandbServer, tmp_path: Path) -> None:
     assert train.config == {"model": {"latent_dim": 8}, "attempt": 1}
     rows = [(row["_step"], row["epoch"], row["val/loss"]) for row in train.history]
     assert rows == [(10, 1, 99), (20, 2, 98), (30, 3, 97)]
-    assert (train.exit_code, server.runs["7-evaluate"].exit_code) == (0, 0)
-    assert png(1) in server.uploads.values()
+    assert (train.exit_code, online.runs["7-evaluate"].exit_code) == (0, 0)
+    assert png(1) in online.uploads.values()
     made = {
         one["artifactCollectionName"]: [each["alias"] for each in one["aliases"]]
-        for one in server.artifacts
+        for one in online.artifacts
     }
     assert "best" in made["fc"] and "digits" in made
-    assert [given["title"] for given in server.alerts] == ["a new best"]
-    assert [name for name, _ in server.asked].count("UseArtifact") == 1
+    assert [given["title"] for given in online.alerts] == ["a new best"]
+    assert [name for name, _ in online.asked].count("UseArtifact") == 1
     assert tracker.urls and not tracker.unsent
 
 
 def test_another_attempt_continues_the_run_and_its_steps_never_go_back(
-    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    online: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What an earlier attempt has told is left out; WANDB_RUN_ID changes nothing."""
     monkeypatch.setenv("WANDB_RUN_ID", "mine")
     for attempt, epochs in ((1, range(1, 4)), (2, range(2, 6))):
         with Tracker("run-7", tmp_path) as tracker:
             track_epochs(tracker, epochs, attempt)
-    assert list(server.runs) == ["7-train"]
-    assert [row["epoch"] for row in server.runs["7-train"].history] == [1, 2, 3, 4, 5]
-    assert server.runs["7-train"].config["attempt"] == 2
+    assert list(online.runs) == ["7-train"]
+    assert [row["epoch"] for row in online.runs["7-train"].history] == [1, 2, 3, 4, 5]
+    assert online.runs["7-train"].config["attempt"] == 2
 
 
 def test_attempts_made_offline_are_joined_when_they_are_pushed(
-    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    online: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two folders become one run, in order, whether they are pushed together or one by one."""
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -97,13 +85,13 @@ def test_attempts_made_offline_are_joined_when_they_are_pushed(
             track_epochs(tracker, epochs, attempt)
         folders += tracker.unsent
         time.sleep(1)  # W&B names a folder by the second
-    assert len(set(folders)) == 3 and not server.runs
+    assert len(set(folders)) == 3 and not online.runs
     assert push(folders[:2]) == folders[:2]
     assert push(folders[2:]) == folders[2:]
-    assert list(server.runs) == ["7-train"]
-    rows = [(row["_step"], row["epoch"]) for row in server.runs["7-train"].history]
+    assert list(online.runs) == ["7-train"]
+    rows = [(row["_step"], row["epoch"]) for row in online.runs["7-train"].history]
     assert rows == [(10 * epoch, epoch) for epoch in range(1, 7)]
-    assert server.runs["7-train"].config["attempt"] == 3
+    assert online.runs["7-train"].config["attempt"] == 3
 
 
 def test_a_server_that_dies_costs_nothing_but_is_told(
@@ -125,10 +113,10 @@ def test_a_server_that_dies_costs_nothing_but_is_told(
     assert any(f"which is in {path}" in warning for warning in warnings_in(caplog))
 
 
-def test_a_slow_server_stalls_nobody(server: WandbServer, tmp_path: Path) -> None:
+def test_a_slow_server_stalls_nobody(online: WandbServer, tmp_path: Path) -> None:
     """Every call is back long before the server has answered the first question."""
-    server.delay_s = 1.0
+    online.delay_s = 1.0
     with Tracker("run-7", tmp_path) as tracker:
         track_epochs(tracker, range(1, 50), attempt=1)
-        assert "7-train" not in server.runs
-    assert len(server.runs["7-train"].history) == 49
+        assert "7-train" not in online.runs
+    assert len(online.runs["7-train"].history) == 49

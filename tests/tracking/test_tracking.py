@@ -16,7 +16,6 @@ from tests.support.wandb_runs import (
     inspect,
     of_type,
     png,
-    private_wandb,  # noqa: F401 (autouse)
     warnings_in,
 )
 from vae.errors import UserError

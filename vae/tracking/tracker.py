@@ -18,6 +18,7 @@ from vae.tracking.run import TrackedRun
 from vae.tracking.session import Mode, Session
 from vae.tracking.values import Label
 
+PROJECT = "vae-pipeline"  # WANDB_PROJECT overrides it
 BROKEN_CLOSE_SECONDS = 10.0
 logger = logging.getLogger("vae.tracking")
 
@@ -36,7 +37,7 @@ class Tracker:
         group: str,
         directory: Path,
         *,
-        project: str = "vae-pipeline",
+        project: str = PROJECT,
         close_seconds: float = 60.0,
     ) -> None:
         self._runs: list[TrackedRun] = []
@@ -45,8 +46,8 @@ class Tracker:
         self._session = Session(
             group=group,
             directory=directory.absolute(),
-            project=os.environ.get("WANDB_PROJECT") or project,
-            mode=_read_mode(),
+            project=find_project(project),
+            mode=read_mode(),
             finish_seconds=close_seconds / 2,
         )
 
@@ -101,7 +102,13 @@ class Tracker:
         self.close(exit_code=0 if error is None else 1)
 
 
-def _read_mode() -> Mode | None:
+def find_project(project: str = PROJECT) -> str:
+    """The W&B project that runs are tracked in: the given one, unless WANDB_PROJECT names one."""
+    return os.environ.get("WANDB_PROJECT") or project
+
+
+def read_mode() -> Mode | None:
+    """What WANDB_MODE says, None if it says nothing. Raises UserError for anything unknown."""
     given = os.environ.get("WANDB_MODE", "")
     allowed = ("online", "offline", "disabled")
     if given and given not in allowed:
