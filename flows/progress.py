@@ -147,14 +147,18 @@ class FitProgress:
         if "row" in event:
             self.tell_epoch(event["row"], event["losses"], event["latent_rates"])
         elif "resumed" in event:
-            self.tell_resumed(event["resumed"], event["history"])
+            self.tell_resumed(event["resumed"], event["made"], event["history"])
         else:
             self.tell_step(event)
 
-    def tell_resumed(self, epoch: int, history: list[Row]) -> None:
-        """A line; and what the winning trial has trained on the training's curves, once."""
-        if epoch != self.shared:
-            log.info("train    resumed after epoch %d of %d", epoch, self.epochs)
+    def tell_resumed(self, epoch: int, made: int, history: list[Row]) -> None:
+        """A line; and what the winning trial has trained on the training's curves, once.
+
+        `made`: how many steps of the next epoch are made.
+        """
+        if epoch != self.shared or made:
+            step = f", step {made} of the next" if made else ""
+            log.info("train    resumed after epoch %d of %d%s", epoch, self.epochs, step)
             return
         log.info("train    goes on after the winner's %d epochs, of %d", epoch, self.epochs)
         self.session.view.on_fit_epoch(history[-1])

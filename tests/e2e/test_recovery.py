@@ -36,6 +36,7 @@ SETTINGS = (
     "search.trials=0",
     f"train.epochs={EPOCHS}",
     "train.precision=float64",
+    "train.checkpoint_minutes=0.001",  # some within every epoch
 )
 Weights = dict[str, dict[str, Tensor]]  # by model or averaged, then by parameter
 
@@ -59,19 +60,21 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     kill_the_event_queue(begun)
     newest = kill_a_worker_then_all(begun, store)
     store.put(newest.key, store.read(newest.key)[:-1])
+    before = list_checkpoints(store, CHECKPOINTS)[1]
 
     resumed = Started(*go_on, *here, "--workers", "2", cwd=tmp_path)
-    resumed.until(lambda: f"resumed after epoch {newest.epoch - 1} of" in resumed.output)
+    within = f", step {before.step} of the next" if before.step else ""
+    line = f"resumed after epoch {before.epoch} of {EPOCHS}{within}\n"
+    resumed.until(lambda: line in resumed.output)
     assert f"{newest.key} is corrupt" in resumed.output
     kill_the_controller(resumed)
     resumed.until(lambda: list_checkpoints(store, CHECKPOINTS)[0].epoch > newest.epoch)
     interrupt(resumed)
     assert f"continue with: vae train --run-id killed --store {store.uri}\n" in resumed.output
 
-    straight = spawned(2, train_straight_on, store.uri)[0]
     stopped = newest_content(store)
-    expected = straight[stopped["epoch"] - 1]
-    torch.testing.assert_close(weights_in(stopped), expected, rtol=0, atol=0)
+    straight = spawned(2, train_straight_on, store.uri, stopped["step"])[0]
+    torch.testing.assert_close(weights_in(stopped), straight[0], rtol=0, atol=0)
 
     done = vae(*go_on, *here, "--workers", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -146,8 +149,11 @@ def interrupt(training: Started) -> None:
     wait_for_end(processes)
 
 
-def train_straight_on(rank: int, world: int, uri: str) -> list[Weights]:
-    """The weights after each epoch of the same run without Ray or interruption. Collective."""
+def train_straight_on(rank: int, world: int, uri: str, stopped: int) -> list[Weights]:
+    """The weights after `stopped` steps, and in the end, of the same run without Ray or a stop.
+
+    Collective.
+    """
     store = open_store(uri)
     ref = DatasetRef.from_json(json.loads(store.read("runs/killed/data.json"))["dataset"])
     train, val = (torch.from_numpy(load(ref, store, split).images) for split in ("train", "val"))
@@ -159,14 +165,14 @@ def train_straight_on(rank: int, world: int, uri: str) -> list[Weights]:
     experiment = open_run(store, "killed").experiment
     fit = Fit(experiment, train, val, torch.device("cpu"), Shard(rank, world), reduce)
     forward, weights = wrap_data_parallel(fit.state.model, torch.device("cpu")), []
-    for _ in range(experiment.train.epochs):
-        fit.run_epoch(forward, lambda step: None)
-        weights.append(
-            {
-                "model": copy.deepcopy(fit.state.model.state_dict()),
-                "averaged": copy.deepcopy(fit.state.averaged.state_dict()),
-            }
-        )
+
+    def keep(step: int) -> None:
+        if fit.state.step in (stopped, EPOCHS * fit.context.steps_per_epoch):
+            models = {"model": fit.state.model, "averaged": fit.state.averaged}
+            weights.append({name: copy.deepcopy(m.state_dict()) for name, m in models.items()})
+
+    for _ in range(EPOCHS):
+        fit.run_epoch(forward, keep)
     return weights
 
 

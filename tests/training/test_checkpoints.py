@@ -59,6 +59,19 @@ def save_epochs(store: Store, n: int) -> None:
         checkpoints.save(store, PREFIX, fit.state, rows_of(*range(epoch)))
 
 
+def keep_within(store: Store, epoch: int, step: int) -> None:
+    """What is kept so many steps after an epoch."""
+    fit = fit_of()
+    fit.state.epoch, fit.state.step = epoch, step
+    fit.state.sums.begin(epoch)
+    fit.state.sums.losses = [torch.tensor(1.0)] * step
+    checkpoints.keep_step(store, PREFIX, fit.state, rows_of(*range(epoch)), fit.capture_sums())
+
+
+def places_in(store: Store) -> list[tuple[int, int]]:
+    return [found[:2] for found in checkpoints.list_checkpoints(store, PREFIX)]
+
+
 def epochs_in(store: Store) -> list[int]:
     return [found.epoch for found in checkpoints.list_checkpoints(store, PREFIX)]
 
@@ -155,11 +168,40 @@ def test_prune_after_an_epoch_was_trained_again(folder: Store) -> None:
     assert epochs_in(folder) == [4, 4, 3, 1]
 
 
+def test_within_the_first_epoch(folder: Store) -> None:
+    """The latest and the one before stay, though no epoch is the best yet; the latest is read."""
+    for step in (9, 10, 1_000_000, 10_000_000):
+        keep_within(folder, 0, step)
+    assert places_in(folder) == [(0, 10_000_000), (0, 1_000_000)]
+    content = checkpoints.read_latest(folder, PREFIX)
+    assert content is not None
+    assert content["step"] == 10_000_000
+
+
+def test_prune_within_epochs(folder: Store) -> None:
+    """One within an epoch is neither the best of that epoch nor kept beyond the one before."""
+    save_epochs(folder, 2)
+    keep_within(folder, 2, 5)
+    assert places_in(folder) == [(2, 5), (2, 0), (1, 0)]
+    keep_within(folder, 2, 7)
+    assert places_in(folder) == [(2, 7), (2, 5), (1, 0)]
+    content = checkpoints.read_best(folder, PREFIX, rows_of(2, 1))
+    assert content is None
+    fit = fit_of()
+    fit.state.epoch = 3
+    checkpoints.keep_epoch(folder, PREFIX, fit.state, rows_of(0, 1, 2))
+    assert places_in(folder) == [(3, 0), (2, 7), (1, 0)]
+
+
 def test_prune_leaves_what_it_knows_nothing_of(folder: Store) -> None:
-    """Epochs that another process is ahead by are its own to judge."""
+    """Epochs and steps that another process is ahead by are its own to judge."""
     save_epochs(folder, 6)
-    checkpoints.prune(folder, PREFIX, rows_of(1, 2, 3, 4))
-    assert epochs_in(folder) == [6, 5, 4, 3, 1]
+    keep_within(folder, 6, 5)
+    checkpoints.prune(folder, PREFIX, rows_of(1, 2, 3, 4), step=9)
+    assert places_in(folder) == [(6, 5), (6, 0), (1, 0)]
+    save_epochs(folder, 6)
+    checkpoints.prune(folder, PREFIX, rows_of(1, 2, 3, 4), step=9)
+    assert places_in(folder) == [(6, 5), *((epoch, 0) for epoch in (6, 5, 4, 3, 1))]
 
 
 def test_epochs_of_a_search_are_never_trained_by_several_workers(folder: Store) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from vae.evaluation.bounds import CHUNK_IMAGES
 from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import Experiment
 from vae.store.open import open_store
+from vae.store.promises import Store
 from vae.training import checkpoints
 from vae.training.batches import Shard
 from vae.training.fit import Fit, Row, wrap_data_parallel
@@ -84,7 +86,7 @@ class OfRank(NamedTuple):
     """What one of several processes found."""
 
     trained: list[Any]  # an element per experiment
-    stopped: list[dict[str, Tensor]]
+    stopped: list[Any]  # of each way to train, the last row without times, and the weights
     diverged: tuple[str, bool]
 
 
@@ -116,30 +118,58 @@ def diverging(rank: int, world: int) -> tuple[str, bool]:
     return "trained on", False
 
 
-def stopping(rank: int, world: int) -> list[dict[str, Tensor]]:
-    """The weights of two epochs: of one tensor, of shards, and resumed on shards. Collective.
+def stopping(rank: int, world: int) -> list[Any]:
+    """Two epochs: of one tensor, of shards, and resumed on shards between and within epochs.
 
-    In float32 and with many weights, where another order of the summands shows.
+    Collective. In float32 and with many weights, where another order of the summands shows.
     """
     experiment = experiment_of(model={"hidden": [64]}, train={"epochs": 2, "batch_size": 8})
     images, val, shard = draw_images(30, SHAPE), draw_images(8, SHAPE), Shard(rank, world)
     rows = Rows([part.numpy() for part in torch.split(images, 11)])
-    straight, gathered, stopped, resumed = (
-        Fit(experiment, train, val, CPU, shard, reduce) for train in (images, rows, images, rows)
+    straight, gathered, stopped, resumed, again = (
+        Fit(experiment, train, val, CPU, shard, reduce)
+        for train in (images, rows, images, rows, rows)
     )
-    for fit in (straight, gathered):
-        on = distribute(fit)
-        for _ in range(2):
-            fit.run_epoch(on, lambda step: None)
-    row, _ = stopped.run_epoch(distribute(stopped), lambda step: None)
+    ended = [(run_epochs(fit, 2), fit) for fit in (straight, gathered)]
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder)
-        checkpoints.save(store, "checkpoints", stopped.state, [row])
-        content = checkpoints.read_latest(store, "checkpoints")
-    assert content
-    checkpoints.restore(resumed.state, content)
-    resumed.run_epoch(distribute(resumed), lambda step: None)
-    return [fit.state.model.state_dict() for fit in (straight, gathered, resumed)]
+        history = [stop_within(stopped, store)]
+        for fit, key in ((again, "within"), (resumed, "between")):
+            content = checkpoints.read_latest(store, key)
+            assert content
+            assert checkpoints.restore(fit.state, content, shard) == history
+            ended.append((run_epochs(fit, 1), fit))
+    return [
+        ({k: v for k, v in row.items() if k not in TIMES}, fit.state.model.state_dict())
+        for row, fit in ended
+    ]
+
+
+def run_epochs(fit: Fit, n: int) -> Row:
+    """The last one's metrics. Collective."""
+    forward = distribute(fit)
+    *_, (row, _) = [fit.run_epoch(forward, lambda step: None) for _ in range(n)]
+    return row
+
+
+def stop_within(fit: Fit, store: Store) -> Row:
+    """Save after an epoch, and after two of the four steps of the next; the epoch's row.
+
+    Collective. Every rank has a store of its own.
+    """
+    row = run_epochs(fit, 1)
+    checkpoints.save(store, "between", fit.state, [row])
+
+    def stop(step: int) -> None:
+        if step == 2:
+            sums = fit.capture_sums()
+            saved = checkpoints.save(store, "within", fit.state, [row], sums)
+            assert saved[:2] == (1, 2)
+            raise InterruptedError
+
+    with suppress(InterruptedError):
+        fit.run_epoch(distribute(fit), stop)
+    return row
 
 
 def distribute(fit: Fit) -> Forward:
@@ -166,13 +196,13 @@ def test_any_number_of_workers_trains_the_same_weights(world: int) -> None:
 def test_a_resumed_training_adds_up_as_the_one_that_was_not_interrupted(world: int) -> None:
     """To the bit, wherever the images lie, as long as the number of workers stays the same."""
     for straight, *others in (found.stopped for found in of_ranks(world)):
-        torch.testing.assert_close(others, [straight] * 2, rtol=0, atol=0)
+        torch.testing.assert_close(others, [straight] * 3, rtol=0, atol=0)
 
 
 def test_one_process_trains_the_same_bits_wherever_the_images_lie() -> None:
-    """In one tensor or gathered from shards, and resumed on the latter."""
+    """In one tensor or gathered from shards, and resumed on the latter, also within an epoch."""
     straight, *others = stopping(0, 1)
-    torch.testing.assert_close(others, [straight] * 2, rtol=0, atol=0)
+    torch.testing.assert_close(others, [straight] * 3, rtol=0, atol=0)
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
-"""What every Ray Train worker runs: resume, then train, validate and save, epoch by epoch."""
+"""What every Ray Train worker runs: resume, then train, validate and save."""
 
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import ray.train
@@ -22,6 +23,7 @@ from vae.registry.lineage import read_start
 from vae.store.open import open_store
 from vae.training import checkpoints
 from vae.training.batches import Shard
+from vae.training.cadence import Cadence
 from vae.training.checkpoints import History
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit, wrap_data_parallel
@@ -80,6 +82,8 @@ class Worker:
         self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduce)
         self.epochs, self.shown = experiment.train.epochs, val[:RECONSTRUCTED]
         self.shared = experiment.shared_epochs
+        interval_s = 60 * experiment.train.checkpoint_minutes
+        self.cadence = Cadence(interval_s, self.shard.rank, self.reduce)
         if self.shard.rank == 0 and is_emulated(experiment.train, self.device):
             log.warning(
                 "this CPU has no AVX-512 instructions for bfloat16: "
@@ -95,7 +99,8 @@ class Worker:
         history = self.resume()
         state, forward = self.fit.state, self.distribute()
         while state.epoch < self.epochs and not self.is_over(history):
-            row, losses = self.fit.run_epoch(forward, self.send_heartbeat)
+            self.cadence.restart()
+            row, losses = self.fit.run_epoch(forward, partial(self.after_step, history))
             history = [*history, row]
             if self.shard.rank == 0:
                 self.keep_pictures()
@@ -134,10 +139,21 @@ class Worker:
             if self.start:
                 self.fit.begin_from(load_start(self.store, self.start))
             return []
-        history = checkpoints.restore(self.fit.state, content[0])
+        history = checkpoints.restore(self.fit.state, content[0], self.shard)
         if self.shard.rank == 0:
-            self.events.put({"resumed": self.fit.state.epoch, "history": history})
+            state = self.fit.state
+            self.events.put(
+                {"resumed": state.epoch, "made": state.sums.count_steps(), "history": history}
+            )
         return history
+
+    def after_step(self, history: History, step: int) -> None:
+        """Tell how far the epoch is, and save it if it is time to. Collective."""
+        self.send_heartbeat(step)
+        if step < self.fit.context.steps_per_epoch and self.cadence.is_due():
+            sums = self.fit.capture_sums()
+            if self.shard.rank == 0:
+                checkpoints.keep_step(self.store, self.prefix, self.fit.state, history, sums)
 
     def keep_pictures(self) -> None:
         """Keep what the averaged weights draw by now, in some of the epochs. Rank 0 alone."""

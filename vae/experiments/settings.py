@@ -140,6 +140,11 @@ class TrainConfig:
         at_least=0,
         below=1,
     )
+    checkpoint_minutes: float = setting(
+        "of training within an epoch after which it is saved; 0: at the end of every epoch alone",
+        0.0,
+        at_least=0,
+    )
     precision: Literal["float32", "bfloat16", "float64"] = setting(
         "of training; bfloat16 for products alone, which a CPU may have to emulate", "float32"
     )

@@ -54,10 +54,12 @@ class BatchPlan:
         """Batches in an epoch: every image is seen once, the last batch may be short."""
         return -(-n_images // self.batch_size)
 
-    def draw_epoch(self, images: Placed, epoch: int, shard: Shard) -> Iterator[Batch]:
-        """Yield this rank's batches of one epoch, on the device of the uint8 images."""
+    def draw_epoch(
+        self, images: Placed, epoch: int, shard: Shard, first: int = 0
+    ) -> Iterator[Batch]:
+        """Yield this rank's batches of one epoch from step `first` on, on the images' device."""
         n_images = len(images)
-        starts = range(0, n_images, self.batch_size)
+        starts = range(first * self.batch_size, n_images, self.batch_size)
         sizes = [min(self.batch_size, n_images - start) for start in starts]
         parts = [shard.select(size) for size in sizes]
         rows = (
@@ -67,7 +69,7 @@ class BatchPlan:
         order_N = draw_permutation(n_images, self.seed, epoch)
         noise = torch.Generator(images.device)
         for step, pixels_BCHW in enumerate(images.stream(order_N, rows)):
-            noise.manual_seed(derive_seed(self.seed, "noise", epoch, step))
+            noise.manual_seed(derive_seed(self.seed, "noise", epoch, first + step))
             yield Batch(
                 self._draw_input(pixels_BCHW, sizes[step], parts[step], noise),
                 self._draw_noise(sizes[step], parts[step], noise),

@@ -1,8 +1,8 @@
 """Training state in the store.
 
-A checkpoint is one object whose name holds its epoch and the SHA-256 of its bytes: it is written
-whole or not at all, and a torn or rotten one is recognised before it is loaded. Resume therefore
-needs neither Ray's snapshots nor the machine that wrote it.
+A checkpoint is one object whose name holds where training stood and the SHA-256 of its bytes: it is
+written whole or not at all, and a torn or rotten one is recognised before it is loaded. Resume
+therefore needs neither Ray's snapshots nor the machine that wrote it.
 """
 
 import io
@@ -17,32 +17,48 @@ import torch
 from vae.errors import UserError
 from vae.files import hash_bytes
 from vae.store.promises import Store
+from vae.training.batches import Shard
 from vae.training.step import TrainState
 
 log = logging.getLogger("vae.training.checkpoints")
-NAME = re.compile(r"epoch-(?P<epoch>\d{5,})-(?P<sha256>[0-9a-f]{64})\.pt")
+NAME = re.compile(r"epoch-(?P<epoch>\d{5,})(-step-(?P<step>\d{7,}))?-(?P<sha256>[0-9a-f]{64})\.pt")
 History = list[dict[str, float]]  # one row of metrics per finished epoch
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint in the store."""
+    """A checkpoint in the store; they sort by where training stood."""
 
-    epoch: int
+    epoch: int  # epochs finished
+    step: int  # updates made in the epoch after; 0 at the end of one
     sha256: str
     key: str
 
 
 def keep_epoch(store: Store, prefix: str, state: TrainState, history: History) -> None:
-    """Save the state after every epoch, and delete what is needed no more. Rank 0 alone calls it.
-
-    This is where it is decided how often training is saved.
-    """
+    """Save the state after an epoch, and delete what is needed no more. Rank 0 alone calls it."""
     save(store, prefix, state, history)
     prune(store, prefix, history)
 
 
-def save(store: Store, prefix: str, state: TrainState, history: History) -> Checkpoint:
-    """Write the state after an epoch as one object below `prefix`. Rank 0 alone calls it."""
+def keep_step(
+    store: Store, prefix: str, state: TrainState, history: History, sums: dict[str, Any]
+) -> None:
+    """The same within an epoch, of which `sums` are captured. Rank 0 alone calls it."""
+    saved = save(store, prefix, state, history, sums)
+    prune(store, prefix, history, saved.step)
+
+
+def save(
+    store: Store,
+    prefix: str,
+    state: TrainState,
+    history: History,
+    sums: dict[str, Any] | None = None,
+) -> Checkpoint:
+    """Write the state as one object below `prefix`; `sums`: of the epoch that is not over, if any.
+
+    Rank 0 alone calls it.
+    """
     buffer = io.BytesIO()
     content = {
         "model": state.model.state_dict(),
@@ -52,17 +68,24 @@ def save(store: Store, prefix: str, state: TrainState, history: History) -> Chec
         "step": state.step,
         "history": history,
     }
+    if sums:
+        content["sums"] = sums
     torch.save(content, buffer)
-    digest = hash_bytes(buffer.getbuffer())
-    key = f"{prefix}/epoch-{state.epoch:05d}-{digest}.pt"
+    digest, step = hash_bytes(buffer.getbuffer()), sums["losses"].shape[1] if sums else 0
+    within = f"-step-{step:07d}" if sums else ""
+    key = f"{prefix}/epoch-{state.epoch:05d}{within}-{digest}.pt"
     store.put(key, buffer.getvalue())
-    return Checkpoint(state.epoch, digest, key)
+    return Checkpoint(state.epoch, step, digest, key)
 
 
 def list_checkpoints(store: Store, prefix: str) -> list[Checkpoint]:
     """All checkpoints below `prefix`, the latest first."""
     matches = [(NAME.fullmatch(Path(key).name), key) for key in store.list(prefix)]
-    found = [Checkpoint(int(m["epoch"]), m["sha256"], key) for m, key in matches if m]
+    found = [
+        Checkpoint(int(m["epoch"]), int(m["step"] or 0), m["sha256"], key)
+        for m, key in matches
+        if m
+    ]
     return sorted(found, reverse=True)
 
 
@@ -93,14 +116,14 @@ def read_best(store: Store, prefix: str, history: History) -> dict[str, Any] | N
 
 def read_epoch(store: Store, prefix: str, epoch: int) -> dict[str, Any] | None:
     """The content of an epoch's checkpoint, or None if it is not there or not whole."""
-    found = [one for one in list_checkpoints(store, prefix) if one.epoch == epoch]
+    found = [one for one in list_checkpoints(store, prefix) if one[:2] == (epoch, 0)]
     return read_first_whole(store, found)
 
 
 def copy_epoch(store: Store, prefix: str, destination: str, epoch: int) -> None:
     """Write what there is of an epoch below `prefix` under the same name below `destination`."""
     for one in list_checkpoints(store, prefix):
-        if one.epoch == epoch:
+        if one[:2] == (epoch, 0):
             store.put(f"{destination}/{Path(one.key).name}", store.read(one.key))
 
 
@@ -122,7 +145,7 @@ def check_reached(content: dict[str, Any] | None, epochs: int, where: str) -> No
         )
 
 
-def restore(state: TrainState, content: dict[str, Any]) -> History:
+def restore(state: TrainState, content: dict[str, Any], shard: Shard = Shard()) -> History:
     """Continue from a checkpoint's content in place; return the history up to it."""
     state.model.load_state_dict(content["model"])
     state.averaged.load_state_dict(content["averaged"])
@@ -132,6 +155,8 @@ def restore(state: TrainState, content: dict[str, Any]) -> History:
     moments = content["optimizer"]["state"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": options})
     state.epoch, state.step = content["epoch"], content["step"]
+    if "sums" in content:
+        state.sums.restore(content["sums"], state.epoch, shard)
     history: History = content["history"]
     return history
 
@@ -145,17 +170,16 @@ def find_best_epoch(history: History) -> int:
     return int(min(history, key=loss)["epoch"])
 
 
-def prune(store: Store, prefix: str, history: History) -> None:
+def prune(store: Store, prefix: str, history: History, step: int = 0) -> None:
     """Delete what is neither the best, nor the latest, nor the one before it to fall back on.
 
-    Only of the epochs in `history`: another process that is ahead needs those after them.
+    Only up to `step` of the epoch after `history`: another process that is ahead needs the rest.
     """
-    checkpoints = [
-        found for found in list_checkpoints(store, prefix) if found.epoch <= len(history)
-    ]
-    # By epoch: one that was trained again after its checkpoint rotted has two.
-    epochs = sorted({checkpoint.epoch for checkpoint in checkpoints})
-    kept = {*epochs[-2:], find_best_epoch(history)}
+    here = (len(history), step)
+    checkpoints = [found for found in list_checkpoints(store, prefix) if found[:2] <= here]
+    # By place: an epoch that was trained again after its checkpoint rotted has two.
+    places = sorted({checkpoint[:2] for checkpoint in checkpoints})
+    kept = {*places[-2:], *([(find_best_epoch(history), 0)] if history else [])}
     for checkpoint in checkpoints:
-        if checkpoint.epoch not in kept:
+        if checkpoint[:2] not in kept:
             store.delete(checkpoint.key)

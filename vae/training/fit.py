@@ -27,17 +27,18 @@ from vae.models.levels import Images, measure_moments
 from vae.models.networks import DTYPES, VAE, build_model
 from vae.training.batches import Batch, BatchPlan, Shard
 from vae.training.cuda_graph import choose_step
-from vae.training.step import Forward, StepContext, create_state, train_epoch
+from vae.training.epoch_sums import EpochSums
+from vae.training.step import Forward, StepContext, create_state, fetch_losses, train_epoch
 
 Row = dict[str, float]  # the metrics of one epoch
 VERSION = 1  # of training: raise it with anything that changes the weights of an experiment
 
 
 class Waited:
-    """Batches as they come, and how many seconds this process has waited for them."""
+    """Batches as they come; how long this process waits for them is added up."""
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self.batches, self.seconds = iter(batches), 0.0
+    def __init__(self, batches: Iterable[Batch], sums: EpochSums) -> None:
+        self.batches, self.sums = iter(batches), sums
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -47,7 +48,7 @@ class Waited:
         try:
             return next(self.batches)
         finally:
-            self.seconds += time.perf_counter() - began
+            self.sums.waited_s += time.perf_counter() - began
 
 
 class Fit:
@@ -87,12 +88,14 @@ class Fit:
             model.load_state_dict(start.state_dict())
 
     def run_epoch(self, forward: Forward, on_step: Callable[[int], None]) -> tuple[Row, Tensor]:
-        """Train one epoch and validate it: its metrics, and its loss at every step. Collective.
+        """Train one epoch, or its rest, and validate it: its metrics, and its loss at every step.
 
-        `forward` is the model, or DDP around it. Raises DivergedError on every rank.
+        Collective. `forward` is the model, or DDP around it. Raises DivergedError on every rank.
         """
-        began, epoch = time.time(), self.state.epoch
-        batches = Waited(self.plan.draw_epoch(self.train, epoch, self.context.shard))
+        epoch, sums = self.state.epoch, self.state.sums
+        made = self.state.step - epoch * self.context.steps_per_epoch
+        drawn = self.plan.draw_epoch(self.train, epoch, self.context.shard, made)
+        batches = Waited(drawn, sums)
         losses = train_epoch(self.state, forward, batches, self.context, self.step, on_step)
         losses = self.reduce(losses)
         trained = time.time()
@@ -101,15 +104,23 @@ class Fit:
             "epoch": epoch + 1,
             "step": self.state.step,
             "train/loss": float(losses.mean()),
-            "train/gradient_norm": float(self.state.norm_sum) / len(losses),
+            "train/gradient_norm": float(sums.norm_sum) / len(losses),
             "train/learning_rate": self.context.learning_rate_at(self.state.step - 1),
             **{f"val/{name}": value for name, value in validation.items()},
-            "images_per_s": len(self.train) / (trained - began),
-            "data_wait_s": batches.seconds,
-            "began": began,
+            "images_per_s": len(self.train) / (trained - sums.began),
+            "data_wait_s": sums.waited_s,
+            "began": sums.began,
             "ended": time.time(),
         }
         return row, losses
+
+    def capture_sums(self) -> dict[str, Any]:
+        """The sums of the epoch at work, for a checkpoint within it. Collective.
+
+        Raises DivergedError on every rank.
+        """
+        fetch_losses(self.state, self.context)
+        return self.state.sums.to_content(self.context.shard, self.reduce)
 
     def validate(self) -> Row:
         """Bounds on the validation split, each chunk on one rank; nats per image. Collective.

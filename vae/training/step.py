@@ -17,6 +17,7 @@ from vae.models.densities import Densities
 from vae.models.networks import DTYPES, VAE
 from vae.models.objectives import compute_loss
 from vae.training.batches import Batch, Shard
+from vae.training.epoch_sums import EpochSums
 
 Forward = Callable[[Tensor, Tensor], Densities]
 
@@ -53,7 +54,7 @@ class TrainState:
     model: VAE
     averaged: VAE  # what is validated and published: the model itself where nothing is averaged
     optimizer: torch.optim.Adam
-    norm_sum: Tensor  # of the gradients of this epoch, before clipping; a scalar on the device
+    sums: EpochSums  # of the epoch at work
     epoch: int = 0  # epochs finished
     step: int = 0  # updates made
 
@@ -70,7 +71,7 @@ def create_state(model: VAE, config: TrainConfig, device: torch.device) -> Train
     rate = torch.tensor(config.learning_rate, device=device) if on_gpu else config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), rate, fused=True, capturable=on_gpu)
     averaged = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else model
-    return TrainState(model, averaged, optimizer, torch.zeros((), device=device))
+    return TrainState(model, averaged, optimizer, EpochSums(device))
 
 
 def train_epoch(
@@ -81,27 +82,37 @@ def train_epoch(
     step: Step | None = None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Tensor:
-    """Run one epoch of updates and return this rank's part of each step's mean loss.
+    """Run the rest of an epoch; return this rank's part of the mean loss of each of its steps.
 
     Collective: under DDP every rank calls it. The result is float64 [steps], in nats per image;
-    summed over ranks it is the loss of the global batches. `forward` is the model, or DDP around
-    it; `step` is `train_step`, or the same from a CUDA graph. After every step the weights are
-    averaged. Raises DivergedError, on every rank and with the model as it was before the update, if
-    a gradient was not finite.
+    summed over ranks it is the loss of the global batches. `batches` are those after the steps that
+    are made; `forward` is the model, or DDP around it; `step` is `train_step`, or the same from a
+    CUDA graph. After every step the weights are averaged, and `on_step` gets the steps of the epoch
+    so far. Raises DivergedError, on every rank and with the model as it was before the update, if a
+    gradient was not finite.
     """
-    losses, step = list[Tensor](), step or train_step
-    state.norm_sum.zero_()
+    sums, step = state.sums, step or train_step
+    sums.begin(state.epoch)
     for batch in batches:
-        losses.append(step(state, forward, batch, context))
+        sums.losses.append(step(state, forward, batch, context))
         average(state, context.train)
-        on_step(len(losses))
-    values = torch.stack(losses).double().cpu()
+        on_step(sums.count_steps())
+    values = fetch_losses(state, context)
+    state.epoch += 1
+    return values
+
+
+def fetch_losses(state: TrainState, context: StepContext) -> Tensor:
+    """This rank's part of the mean loss of each step so far, float64 [steps]: all are finite.
+
+    Raises DivergedError for what a CUDA graph has kept from the host until now.
+    """
+    values = state.sums.fetch_losses()
     broken = (~torch.isfinite(values)).nonzero()
-    if len(broken):  # a graph's, which the host learns of only now
+    if len(broken):
         first = int(broken[0])
         state.step -= len(values) - first
         raise explain_divergence(state, values[first], context)
-    state.epoch += 1
     return values
 
 
@@ -155,7 +166,7 @@ def set_learning_rate(state: TrainState, context: StepContext) -> None:
 
 def update(state: TrainState, config: TrainConfig, norm: Tensor) -> None:
     """Clip the gradients, which have this norm, let Adam use them, and drop them."""
-    state.norm_sum.add_(norm)  # here, so that a CUDA graph does it too
+    state.sums.norm_sum.add_(norm)  # here, so that a CUDA graph does it too
     if config.grad_clip:
         clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
     state.optimizer.step()
