@@ -13,6 +13,7 @@ from vae.data.jpeg import check_whole
 from vae.errors import UserError, extract_message
 from vae.experiments.settings import DataConfig
 
+_USUAL = ("JPEG", "PNG")  # tried first: each format is asked whether a file begins as its own do
 # What Pillow recognises but has no decoder of its own for, or what is data rather than a picture.
 _NO_PICTURES = {
     *("BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MCIDAS", "MPEG", "SPIDER", "WMF", "XVTHUMB")
@@ -92,7 +93,7 @@ def fit(pixels_HWC: NDArray[np.uint8], look: Look) -> tuple[NDArray[np.uint8], t
 
 def _list_formats() -> list[str]:
     Image.init()
-    return sorted(set(Image.OPEN) - _NO_PICTURES)
+    return [*_USUAL, *sorted(set(Image.OPEN) - _NO_PICTURES - {*_USUAL})]
 
 
 def _show(data: bytes, background: tuple[int, ...]) -> tuple[NDArray[np.uint8], list[str]]:

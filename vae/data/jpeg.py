@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vae.errors import UserError
 
-_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # the others are part of a scan
+# The others are part of a scan. One FF, not FF+: that is found a byte at a time.
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]", re.DOTALL)
 _END, _SCAN, _PROGRESSIVE = 0xD9, 0xDA, (0xC2, 0xC6, 0xCA, 0xCE)
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -48,19 +49,20 @@ def check_whole(
 
 def read_header(data: bytes) -> Header:
     """Walk the markers of the first picture in a JPEG file. Raises UserError."""
-    position, scans, frame = 2, 0, 0xC0
-    missing: dict[int, list[int]] = {}  # component -> for each coefficient, the bits to come
+    position, scans = 2, 0
+    # Of a progressive picture, component -> for each coefficient the bits to come.
+    missing: dict[int, list[int]] = {}
     while (marker := _NEXT_MARKER.search(data, position)) is not None:
         code, position = data[marker.end() - 1], marker.end()
         if code == _END:
             whole = not any(any(bits) for bits in missing.values())
-            return Header(marker.start(), scans, whole or frame not in _PROGRESSIVE)
+            return Header(len(data[: marker.start()].rstrip(b"\xff")), scans, whole)
         segment = data[position + 2 : position + int.from_bytes(data[position : position + 2])]
         if code in (*_FRAMES, _SCAN) and len(segment) < _SHORTEST:
             break
         if code in _FRAMES:
-            frame = code
-            missing = {one: [1] * _COEFFICIENTS for one in segment[6 : 6 + 3 * segment[5] : 3]}
+            components = segment[6 : 6 + 3 * segment[5] : 3] if code in _PROGRESSIVE else b""
+            missing = {one: [1] * _COEFFICIENTS for one in components}
         elif code == _SCAN:
             scans += 1
             _note_scan(segment, missing)
@@ -83,9 +85,9 @@ def _continue(data: bytes) -> bytes:
 def _note_scan(segment: bytes, missing: dict[int, list[int]]) -> None:
     """Write into `missing` how many low bits the coefficients of a scan still lack."""
     first, last, bits = segment[-3], segment[-2], segment[-1] & 15
-    for component in segment[1 : 1 + 2 * segment[0] : 2]:
+    for component in missing.keys() & segment[1 : 1 + 2 * segment[0] : 2]:
         for coefficient in range(first, min(last + 1, _COEFFICIENTS)):
-            missing.setdefault(component, [1] * _COEFFICIENTS)[coefficient] = bits
+            missing[component][coefficient] = bits
 
 
 def _ends_in_grey(pixels_HWC: NDArray[np.uint8]) -> bool:
