@@ -13,7 +13,7 @@ from typing import Any
 
 from flows.view import View
 from vae.cluster.session import Workers, check_local, join_cluster
-from vae.errors import FailedRunError, UserError, describe_error
+from vae.errors import FailedRunError, RefusedError, UserError, describe_error
 from vae.experiments.loading import (
     apply_overrides,
     load_experiment,
@@ -62,15 +62,16 @@ def run_here(
     overrides: dict[str, Value] = dict(parse_override(text) for text in texts)
     check_local(Workers.parse(workers))
     opened = open_store(store)
-    config = choose_experiment(opened, experiment, overrides, run_id)
-    opened.check_writable()
-    new_id = make_run_id(config.name if config else DEFAULT)
-    run = open_run(opened, new_id if run_id is None else run_id, config)
+    with tell_again(until, run_id, opened):
+        config = choose_experiment(opened, experiment, overrides, run_id)
+        opened.check_writable()
+        new_id = make_run_id(config.name if config else DEFAULT)
+        run = open_run(opened, new_id if run_id is None else run_id, config)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     settle_home(claim_scratch())
     logging.getLogger("vae").setLevel(logging.INFO)
-    command = format_command(until, run)
+    command = format_command(until, run.run_id, opened)
     parameters = {
         "experiment": DEFAULT if experiment is None and run_id is None else experiment,
         "overrides": overrides,
@@ -89,10 +90,25 @@ def run_here(
     print_outcome(outcome, run.experiment.name, opened)
 
 
-def format_command(until: str, run: Run) -> str:
+def format_command(until: str, run_id: str, store: Store) -> str:
     """The command that continues a run up to a stage."""
     name = "run" if until == "publish" else until
-    return f"vae {name} --run-id {run.run_id} --store {shlex.quote(run.store.uri)}"
+    return f"vae {name} --run-id {run_id} --store {shlex.quote(store.uri)}"
+
+
+@contextmanager
+def tell_again(until: str, run_id: str | None, store: Store) -> Iterator[None]:
+    """A context in which what the store refuses is told with the command that continues the run.
+
+    That of a run that was named: no other has begun.
+    """
+    try:
+        yield
+    except RefusedError as error:
+        if run_id is None:
+            raise
+        again = format_command(until, run_id, store)
+        raise RefusedError(f"{error}; continue with: {again}") from error
 
 
 def choose_experiment(

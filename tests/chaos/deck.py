@@ -124,13 +124,7 @@ TO_BUCKETS = (
     refuse("token expired", "ExpiredToken", "set AWS_SESSION_TOKEN and its keys anew"),
     refuse("clock skewed", "RequestTimeTooSkewed", "set the clock of this machine"),
     refuse("read-only", "AccessDenied", "the policy of AWS_ACCESS_KEY_ID", strikes.WRITES),
-    Fault(
-        name="S3 full",
-        strike=strikes.refuse("XMinioStorageFull", strikes.WRITES),
-        heal=strikes.refuse(""),
-        lasts_s=UNTIL_IT_ENDS,
-        kind="s3",
-    ),
+    refuse("full", "XMinioStorageFull", "make room", strikes.WRITES),
 )
 TO_DISKS = (
     Fault(

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from flows.embedded import stop_in_order
-from vae.errors import UserError
+from flows.embedded import stop_in_order, tell_again
+from vae.errors import RefusedError, UserError
+from vae.store.open import open_store
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -42,6 +44,15 @@ def test_what_the_user_can_fix_stays_one_line() -> None:
     with pytest.raises(UserError) as raised, stop_in_order("vae run --run-id a"):
         raise UserError("the disk is full")
     assert str(raised.value) == "the disk is full; continue with: vae run --run-id a"
+
+
+@pytest.mark.parametrize(("run_id", "told"), [("a", "vae train --run-id a --store "), (None, "")])
+def test_a_store_that_refuses_to_begin_with(tmp_path: Path, run_id: str | None, told: str) -> None:
+    """A run that was named can be continued once that is mended; another has not begun."""
+    store = open_store(str(tmp_path))
+    with pytest.raises(RefusedError) as raised, tell_again("train", run_id, store):
+        raise RefusedError("no")
+    assert str(raised.value) == (f"no; continue with: {told}{store.uri}" if told else "no")
 
 
 KILLED = """

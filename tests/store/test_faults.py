@@ -217,6 +217,7 @@ REFUSALS = {
     "ExpiredToken": "set AWS_SESSION_TOKEN and its keys anew",
     "RequestTimeTooSkewed": "set the clock of this machine",
     "NoSuchBucket": "no bucket 'tests' at .*, create it",
+    "XMinioStorageFull": "make room",
 }
 
 

@@ -31,7 +31,13 @@ ACTIONS = {
 }
 KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity"}
 TOKENS = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
-REFUSALS = KEYS | TOKENS | {"AccessDenied", "RequestTimeTooSkewed", "NoSuchBucket"}
+FULL = {
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+}
+REFUSALS = KEYS | TOKENS | FULL | {"AccessDenied", "RequestTimeTooSkewed", "NoSuchBucket"}
 
 
 def is_refusal(error: Exception) -> bool:
@@ -59,6 +65,8 @@ def suggest_remedy(error: Exception, action: str, bucket: str, prefix: str) -> s
         return f"{said}, check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: revoked or mistyped"
     if code in TOKENS:
         return f"{said}, set AWS_SESSION_TOKEN and its keys anew"
+    if code in FULL:
+        return f"{said}, make room: it is full, or a quota is reached"
     if code == "RequestTimeTooSkewed":
         return f"{said}, set the clock of this machine"
     if isinstance(error, PermissionError):
