@@ -1,11 +1,13 @@
 """The events that this code emits on Prefect's bus, for deployments and automations to fire on."""
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect.events import Event, RelatedResource, Resource
 from prefect.events.clients import get_events_client
 from prefect.runtime import flow_run
+
+from vae.registry.promote import METRIC
 
 DATA_CHANGED = "vae.data.changed"
 PROMOTED = "vae.model.promoted"
@@ -16,22 +18,49 @@ def emit_data_changed(name: str, payload: dict[str, Any]) -> None:
     emit(DATA_CHANGED, f"vae.data.{name}", name, payload)
 
 
-def emit_promoted(name: str, payload: dict[str, Any]) -> None:
+class NewBest(NamedTuple):
+    """A version that is a model's best now, and the one that was before; values in nats."""
+
+    version: str
+    value: float
+    previous_version: str | None
+    previous_value: float | None
+    run_id: str  # that made the version
+    uri: str
+
+
+def emit_promoted(name: str, best: NewBest) -> None:
     """Say that a version is a model's best from now on; raises if it can't be said."""
+    payload = {
+        "model": name,
+        "version": best.version,
+        "metric": METRIC,
+        "value": best.value,
+        "previous": {"version": best.previous_version, "value": best.previous_value},
+        "run_id": best.run_id,
+        "uri": best.uri,
+    }
     emit(PROMOTED, f"vae.model.{name}", name, payload)
 
 
 def emit(event: str, resource_id: str, name: str, payload: dict[str, Any]) -> None:
     """Send one event, and return once the server has it."""
     resource = {"prefect.resource.id": resource_id, "prefect.resource.name": name}
-    related = {"prefect.resource.id": f"prefect.flow-run.{flow_run.get_id()}"}
     told = Event(
         event=event,
         resource=Resource.model_validate(resource),
-        related=[RelatedResource.model_validate(related | {"prefect.resource.role": "flow-run"})],
+        related=relate_flow_run(),
         payload=payload,
     )
     asyncio.run(send(told))
+
+
+def relate_flow_run() -> list[RelatedResource]:
+    """The flow run that this process is at, if it is at one."""
+    if (run_id := flow_run.get_id()) is None:
+        return []
+    related = {"prefect.resource.id": f"prefect.flow-run.{run_id}"}
+    return [RelatedResource.model_validate(related | {"prefect.resource.role": "flow-run"})]
 
 
 async def send(event: Event) -> None:

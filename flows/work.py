@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.budget import find_search_budget_s, find_train_budget_s
-from flows.events import emit_promoted
+from flows.events import NewBest, emit_promoted
 from flows.progress import (
     FitProgress,
     TrialProgress,
@@ -177,17 +177,16 @@ def publish_model(session: Session) -> Work:
 def tell_promotion(session: Session, published: Publication, previous: str | None) -> None:
     """Emit the event of a new best; that it can't be is a warning, for the version is the best."""
     promotion, run = published.promotion, session.run
-    payload = {
-        "model": run.experiment.name,
-        "version": published.version,
-        "metric": METRIC,
-        "value": promotion.value,
-        "previous": {"version": previous, "value": promotion.previous},
-        "run_id": run.run_id,
-        "uri": published.uri,
-    }
+    best = NewBest(
+        version=published.version,
+        value=promotion.value,
+        previous_version=previous,
+        previous_value=promotion.previous,
+        run_id=run.run_id,
+        uri=published.uri,
+    )
     try:
-        emit_promoted(run.experiment.name, payload)
+        emit_promoted(run.experiment.name, best)
     except Exception as error:  # whatever a socket raises
         log.warning("publish  Prefect was not told of the promotion: %s", extract_message(error))
 

@@ -2,11 +2,11 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,10 @@ from flows.commands.options import Named, StoreUri, Why, split_exactly, split_na
 from flows.commands.writing import write_text
 from vae.errors import UserError
 from vae.store.progress import TRANSFERS
+
+if TYPE_CHECKING:
+    from vae.registry.pointers import Best
+    from vae.store.promises import Store
 
 app = typer.Typer()
 
@@ -126,17 +130,19 @@ def show_transfers() -> Iterator[None]:
 
 @app.command()
 def promote(model: Named, why: Why = "", store: StoreUri = "./store") -> None:
-    """Make a version the best, whatever its bound is."""
+    """Make a version the best, whatever its bound is; Prefect and W&B are told."""
     from vae.registry.curate import promote_by_hand
     from vae.registry.read import resolve
     from vae.store.open import open_store
 
     name, version = split_exactly(model)
     opened = open_store(store)
-    with opened.explain_errors():
+
+    def move() -> "Best":
         _, manifest = resolve(opened, name, version)
-        best = promote_by_hand(opened, name, manifest.version, why)
-    typer.echo(f"the best of {name} is {best.version}, {best.metric} {best.value:.2f} nats")
+        return promote_by_hand(opened, name, manifest.version, why)
+
+    move_best_and_tell(opened, name, move)
 
 
 @app.command()
@@ -150,9 +156,21 @@ def rollback(
     from vae.store.open import open_store
 
     opened = open_store(store)
-    with opened.explain_errors():
-        best = roll_back(opened, name, why)
+    move_best_and_tell(opened, name, lambda: roll_back(opened, name, why))
+
+
+def move_best_and_tell(store: "Store", name: str, move: "Callable[[], Best]") -> None:
+    """Have `move` make another version the best, and tell whom it concerns."""
+    from vae.registry.pointers import read_best
+
+    with store.explain_errors():
+        before, _ = read_best(store, name)
+        best = move()
     typer.echo(f"the best of {name} is {best.version}, {best.metric} {best.value:.2f} nats")
+    from flows.moves import tell_best
+
+    with store.explain_errors():
+        typer.echo("\n".join(tell_best(store, name, best, before)))
 
 
 @app.command()
@@ -162,7 +180,7 @@ def alias(
     why: Why = "",
     store: StoreUri = "./store",
 ) -> None:
-    """Give a version a name of its own, or a name another version."""
+    """Give a version a name of its own, or a name another version; W&B is told."""
     from vae.registry.curate import set_alias
     from vae.registry.read import resolve
     from vae.store.open import open_store
@@ -173,6 +191,9 @@ def alias(
         _, manifest = resolve(opened, name, version)
         set_alias(opened, name, manifest.version, alias, why)
     typer.echo(f"{name}@{alias} is {manifest.version}")
+    from flows.moves import tell_wandb
+
+    typer.echo(tell_wandb(name, manifest.version, alias))
 
 
 @app.command()

@@ -15,6 +15,8 @@ from PIL import Image
 from tests.e2e.test_deployment import SCRIPTS, command, stop, until
 from tests.support.prefect_api import Api
 from tests.support.prefect_server import PrefectServer
+from tests.support.versions import publish_version, write_version
+from vae.store.open import open_store
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "marked-aws-secret",
@@ -107,6 +109,13 @@ def test_new_images_are_trained_on_and_what_came_of_it_is_told(
     first = until(served, tmp_path, lambda: find_completed(api))
     [promoted] = until(served, tmp_path, lambda: find_events(api, "vae.model.promoted", MODEL))
     check_told(api, first, promoted)
+    move_by_hand(environment, tmp_path, promoted["payload"]["version"])
+    until(served, tmp_path, lambda: len(find_events(api, "vae.model.promoted", MODEL)) == 3)
+    payloads = [one["payload"] for one in find_events(api, "vae.model.promoted", MODEL)]
+    [by_hand] = [payload for payload in payloads if payload["version"] == "by-hand"]
+    assert by_hand.keys() == promoted["payload"].keys()
+    old = promoted["payload"]
+    assert by_hand["previous"] == {"version": old["version"], "value": old["value"]}
 
     command(environment, "prefect", "deployment", "run", "watch/shapes")
     until(served, tmp_path, lambda: "nothing new: 60 files" in str(find_messages(api, "watch")))
@@ -116,6 +125,21 @@ def test_new_images_are_trained_on_and_what_came_of_it_is_told(
     until(served, tmp_path, lambda: len(find_runs(api)) == 2)
     stop(served)
     check_no_secret(prefect_server.directory, tmp_path)
+
+
+def move_by_hand(environment: dict[str, str], tmp_path: Path, best: str) -> None:
+    """Another version is made the best, and then no more; Prefect is told, W&B is offline."""
+    store = open_store(environment["VAE_STORE"])
+    folder = write_version(tmp_path / "by-hand", 1000.0)
+    publish_version(store, "by-hand", folder, name="tiny-shapes")
+    unmoved = "W&B's alias best was not moved: W&B is offline (WANDB_MODE)"
+    for now, given in (
+        ("by-hand", ["promote", "tiny-shapes@by-hand"]),
+        (best, ["rollback", "tiny-shapes"]),
+    ):
+        said = command(environment, "vae", *given).splitlines()
+        assert said[0].startswith(f"the best of tiny-shapes is {now}, ")
+        assert said[1:] == [f"Prefect was told: vae.model.promoted of {MODEL}", unmoved]
 
 
 def check_told(api: Api, run: dict[str, Any], promoted: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.wandb_artifacts import ArtifactAnswers
 from tests.support.wandb_views import ENTITY, Json, Views
 
 KEY = "0123456789" * 4  # of a form that wandb takes for a key
@@ -53,7 +54,7 @@ class OnlineRun:
         return next((each[name] for each in reversed(self.upserts) if each.get(name)), None)
 
 
-class WandbServer(Views, ThreadingHTTPServer):
+class WandbServer(ArtifactAnswers, Views, ThreadingHTTPServer):
     """Keeps `runs` by id, `uploads` by path, `artifacts` and `alerts` as they were asked for.
 
     `delay_s`: how long it thinks before every answer.

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.refusals import catch_refusal
 from tests.support.wandb_runs import (
     png,
     warnings_in,
 )
 from tests.support.wandb_server import KEY, WandbServer, serve_wandb
+from vae.tracking.aliases import move_alias
 from vae.tracking.sync import push
 from vae.tracking.tracker import Tracker
 from vae.tracking.values import Histogram, Label, Picture, Reference
@@ -111,6 +113,28 @@ def test_a_server_that_dies_costs_nothing_but_is_told(
     (path,) = tracker.unsent
     assert list(path.glob("*.wandb"))
     assert any(f"which is in {path}" in warning for warning in warnings_in(caplog))
+
+
+def test_an_alias_is_moved_by_hand(
+    online: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the artifact that says it is the version, away from any other; else the reason is told."""
+    with Tracker("run-7", tmp_path) as tracker:
+        run = tracker.start_run(Label("7-evaluate", "evaluate", "run-7 evaluate"), {})
+        for version, aliases in (("v1", []), ("v2", ["best"])):
+            uri, facts = f"s3://b/models/m/{version}", {"version": version}
+            run.log_reference(Reference("m", "model", uri, FILES, facts, aliases))
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    assert move_alias("m", "v1", "best") == "team/vae-pipeline/m:v0"
+    assert move_alias("m", "v2", "prod") == "team/vae-pipeline/m:v1"
+    first, second = online.list_aliases("m")
+    assert ("best" in first, "best" in second) == (True, False)
+    assert ("prod" in first, "prod" in second) == (False, True)
+    for collection, version in (("m", "v3"), ("other", "v1")):
+        said = catch_refusal(move_alias, collection, version, "best")
+        assert f"W&B has no team/vae-pipeline/{collection} of version {version}" in said
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert catch_refusal(move_alias, "m", "v2", "best") == "W&B is offline (WANDB_MODE)"
 
 
 def test_a_slow_server_stalls_nobody(online: WandbServer, tmp_path: Path) -> None:
