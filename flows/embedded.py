@@ -3,17 +3,16 @@
 import logging
 import os
 import shlex
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from flows.ending import format_command, stop_in_order, tell_again, tell_if_killed
 from flows.view import View
 from vae.cluster.session import Workers, check_local, join_cluster
-from vae.errors import FailedRunError, RefusedError, UserError, describe_error
+from vae.errors import FailedRunError, UserError, describe_error
 from vae.experiments.loading import (
     apply_overrides,
     load_experiment,
@@ -28,12 +27,6 @@ from vae.store.promises import Store
 
 log = logging.getLogger("vae.pipeline")
 DEFAULT = "mnist"
-ORDERLY = "ended in order"
-WATCH = f"""
-import sys
-if sys.stdin.read() != {ORDERLY!r}:
-    print("vae: killed, or ended by Ray; continue with:", sys.argv[1], file=sys.stderr)
-"""
 ENVIRONMENT = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "vae",  # stage progress shows in Prefect's UI as well
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -63,10 +56,7 @@ def run_here(
     check_local(Workers.parse(workers))
     opened = open_store(store)
     with tell_again(until, run_id, opened):
-        config = choose_experiment(opened, experiment, overrides, run_id)
-        opened.check_writable()
-        new_id = make_run_id(config.name if config else DEFAULT)
-        run = open_run(opened, new_id if run_id is None else run_id, config)
+        run = begin_run(opened, experiment, overrides, run_id)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     settle_home(claim_scratch())
@@ -80,35 +70,20 @@ def run_here(
         "workers": workers,
         "until": until,
     }
-    with (
-        tell_if_killed(command),
-        stop_in_order(command),
-        show_progress(run, until) as view,
-    ):
+    with tell_if_killed(command), stop_in_order(command), show_progress(run, until) as view:
         logging.getLogger("vae").info("run      %s in %s", run.run_id, opened.uri)
         outcome = run_flow(parameters, began, view)
     print_outcome(outcome, run.experiment.name, opened)
 
 
-def format_command(until: str, run_id: str, store: Store) -> str:
-    """The command that continues a run up to a stage."""
-    name = "run" if until == "publish" else until
-    return f"vae {name} --run-id {run_id} --store {shlex.quote(store.uri)}"
-
-
-@contextmanager
-def tell_again(until: str, run_id: str | None, store: Store) -> Iterator[None]:
-    """A context in which what the store refuses is told with the command that continues the run.
-
-    That of a run that was named: no other has begun.
-    """
-    try:
-        yield
-    except RefusedError as error:
-        if run_id is None:
-            raise
-        again = format_command(until, run_id, store)
-        raise RefusedError(f"{error}; continue with: {again}") from error
+def begin_run(
+    store: Store, experiment: str | None, overrides: Overrides, run_id: str | None
+) -> Run:
+    """The run that is begun or continued, in a store that can be written. Raises UserError."""
+    config = choose_experiment(store, experiment, overrides, run_id)
+    store.check_writable()
+    new_id = make_run_id(config.name if config else DEFAULT)
+    return open_run(store, new_id if run_id is None else run_id, config)
 
 
 def choose_experiment(
@@ -164,58 +139,6 @@ def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, 
             raise FailedRunError(describe_error(error)) from error
     ended: dict[str, Any] = outcome
     return ended
-
-
-@contextmanager
-def tell_if_killed(command: str) -> Iterator[None]:
-    """A context with a process that tells `command` if this one ends in the midst of it.
-
-    By kill -9, for want of memory, or by Ray, which ends a driver whose session is gone.
-    """
-    watcher = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", WATCH, command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # what is meant for the command's group is not for it
-        text=True,
-    )
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # it was killed
-            watcher.communicate(ORDERLY)
-
-
-@contextmanager
-def stop_in_order(command: str) -> Iterator[None]:
-    """A context that Ctrl-C and SIGTERM end in order, then the process, with status 130 or 143.
-
-    `command` is what goes on from there, told however the context fails. Everything unwinds first,
-    so that no process stays behind. While a flow runs, Prefect takes SIGTERM, and passes it on to
-    the handler set here.
-    """
-    received: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except BaseException as error:  # Prefect makes other exceptions of the one from `stop`
-        if not received and isinstance(error, UserError | FailedRunError):
-            kind = UserError if isinstance(error, UserError) else FailedRunError
-            raise kind(f"{error}; continue with: {command}") from error
-        if not received:
-            print(f"vae: continue with: {command}", file=sys.stderr)
-            raise
-        name = signal.Signals(received[0]).name
-        print(f"vae: stopped by {name}, continue with: {command}", file=sys.stderr)
-        sys.exit(128 + received[0])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from tuning.recorder import Listener, Recorder, read_proposals, read_trials
 from tuning.sampler import build_sampler, watch_end
 from tuning.trial import TrialJob, run_trial
 from tuning.trial_checkpoints import drop_beaten
-from vae.cluster.session import Resources, run_interruptibly
+from vae.cluster.interruptible import run_interruptibly
+from vae.cluster.session import Resources
 from vae.data.datasets import DatasetRef
 from vae.runs.run import Run
 from vae.runs.timing import measure_covered_s

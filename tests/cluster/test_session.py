@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae.cluster.session import CPU_WORKERS, Resources, Workers, run_interruptibly, start_session
+from vae.cluster.interruptible import run_interruptibly
+from vae.cluster.session import CPU_WORKERS, Resources, Workers, start_session
 from vae.errors import UserError
 
 

@@ -211,7 +211,8 @@ def test_a_real_terminal_is_left_in_order(
 
 PROGRAM = """
 import sys, time
-from flows.embedded import show_progress, stop_in_order
+from flows.embedded import show_progress
+from flows.ending import stop_in_order
 from vae.experiments.loading import load_experiment
 from vae.runs.run import open_run
 from vae.store.open import open_store

@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from tests.support.listeners import Silent
 from tuning.recorder import Recorder, read_trials
-from vae.cluster.session import run_interruptibly
+from vae.cluster.interruptible import run_interruptibly
 from vae.errors import RefusedError
 from vae.experiments.loading import load_experiment
 from vae.runs.run import Run

@@ -20,7 +20,8 @@ import ray
 import torch
 from torch import nn
 
-from vae.cluster.session import Resources, run_interruptibly
+from vae.cluster.interruptible import run_interruptibly
+from vae.cluster.session import Resources
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import open_rows, read_labels
 from vae.errors import UserError

@@ -31,7 +31,8 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.queue import Queue
 
 from vae.cluster.events import Event, Follower, list_placement_groups, start_queue
-from vae.cluster.session import Resources, check_session, run_interruptibly
+from vae.cluster.interruptible import check_session, run_interruptibly
+from vae.cluster.session import Resources
 from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, describe_error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.embedded import stop_in_order, tell_again
+from flows.ending import stop_in_order, tell_again
 from vae.errors import RefusedError, UserError
 from vae.store.open import open_store
 
@@ -57,7 +57,7 @@ def test_a_store_that_refuses_to_begin_with(tmp_path: Path, run_id: str | None, 
 
 KILLED = """
 import os, sys
-from flows.embedded import tell_if_killed
+from flows.ending import tell_if_killed
 
 with tell_if_killed("vae run --run-id a"):
     if sys.argv[1] == "killed":
