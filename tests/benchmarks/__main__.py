@@ -1,8 +1,21 @@
 """Every benchmark, one after the other; each can be run alone as a module."""
 
-from tests.benchmarks import data, ddp, likelihood, pipeline, search, startup, tracking, training
+from tests.benchmarks import (
+    data,
+    ddp,
+    folder,
+    likelihood,
+    pipeline,
+    search,
+    startup,
+    tracking,
+    training,
+)
 
 if __name__ == "__main__":
-    for benchmark in (training, likelihood, data, ddp, startup, search, tracking, pipeline):
+    for benchmark in (
+        *(training, likelihood, data, folder, ddp, startup),
+        *(search, tracking, pipeline),
+    ):
         print(f"\n## {benchmark.__name__.rpartition('.')[2]}\n", flush=True)
         benchmark.main()

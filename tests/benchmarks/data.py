@@ -1,22 +1,18 @@
 """A set larger than memory: what prepares it and what trains on it hold, and how fast that is.
 
-Peaks are of a process's own memory, RssAnon: what is mapped counts for nobody, because the kernel
-drops it when memory is asked for.
+Batches are of a set that may lie in the kernel's cache: from a disk they have not been measured.
 """
 
 import os
-import re
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from tests.benchmarks.memory import watch_peak
 from tests.benchmarks.table import lines, medians
 from vae.data.datasets import prepare
 from vae.data.mapped import open_rows
@@ -33,33 +29,6 @@ NETWORKS = {
     "ConvVAE": {"kind": "ConvVAE", "channels": [16, 32], "latent_dim": 20},
 }
 SOME = 2_048  # images that are timed, of an epoch over all
-
-
-def read_status(name: str) -> float:
-    """Megabytes of this process under one name of /proc."""
-    status = Path("/proc/self/status").read_text()
-    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.M)
-    assert found
-    return int(found[1]) / 1000
-
-
-@contextmanager
-def watch_peak(peak: list[float]) -> Iterator[None]:
-    """Append the most that the process's own memory grows by meanwhile, in megabytes."""
-    before, seen, done = read_status("RssAnon"), [0.0], threading.Event()
-
-    def look() -> None:
-        while not done.wait(0.01):
-            seen.append(read_status("RssAnon") - before)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        peak.append(max(seen))
 
 
 def write_images(path: Path) -> int:
