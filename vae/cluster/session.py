@@ -134,7 +134,6 @@ def start_session(workers: Workers, leaving: threading.Event) -> Resources:
     local: dict[str, Any] = {
         "num_cpus": count_local_cpus(),
         "object_store_memory": OBJECT_STORE_BYTES,
-        "include_dashboard": False,  # ten processes, for a page that ends with the command
         "_system_config": {"gcs_rpc_server_reconnect_timeout_s": GCS_LOST_S},
     }
     try:
