@@ -18,7 +18,6 @@ OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the larg
 JOINING_S = 60.0  # how long nodes that are not there yet are waited for
 CPU_WORKERS = 2  # what "auto" means without a GPU: the smallest number that is really distributed
 COORDINATOR = "AutoscalingCoordinator"  # Ray's name for it
-GCS_LOST_S = 15  # for it to come back, which that of a local session can't; Ray's default is 60
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def start_session(workers: Workers, leaving: threading.Event) -> Resources:
     local: dict[str, Any] = {
         "num_cpus": count_local_cpus(),
         "object_store_memory": OBJECT_STORE_BYTES,
-        "_system_config": {"gcs_rpc_server_reconnect_timeout_s": GCS_LOST_S},
+        "include_dashboard": False,  # ten processes, for a page that ends with the command
     }
     try:
         ray.init(
