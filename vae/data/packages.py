@@ -48,6 +48,7 @@ def pack_with_npm(spec: str) -> Package:
             "--fetch-retries=0",
             "--fetch-timeout=30000",
             "--pack-destination=.",
+            "--cache=cache",  # of its own, where HOME can't be written
         ]
         _run(["npm", "pack", spec, *options], folder)
         return tarfile.open(next(folder.glob("*.tgz")))
