@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ def choose_experiment(
 
 
 def settle_home(scratch: Path) -> None:
-    """Let Prefect's database be temporary where there is no home that can be written."""
+    """Let Prefect's database and Ray's token be temporary where no home can be written."""
     if "PREFECT_HOME" in os.environ:
         return  # what was asked for is tried, and refused by name
     try:
@@ -114,6 +115,7 @@ def settle_home(scratch: Path) -> None:
     except (OSError, RuntimeError):  # no home at all
         pass
     os.environ["PREFECT_HOME"] = str(scratch / "prefect")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # or Ray would keep one there
     log.warning("HOME can't be written: what Prefect records of this run is not kept")
 
 
