@@ -1,10 +1,11 @@
 """What a command begins or goes on with."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from flows.embedded import choose_experiment
+from flows.embedded import choose_experiment, settle_home
 from tests.support.refusals import catch_refusal
 from vae.experiments.loading import load_experiment
 from vae.runs.run import open_run
@@ -36,3 +37,19 @@ def test_a_run_is_continued_or_begun(store: Store) -> None:
     assert begun == choose_experiment(store, None, {"seed": 1}, None)
     assert begun == load_experiment("mnist", {"seed": 1})
     assert choose_experiment(store, "tiny", {}, "a") == load_experiment("tiny")
+
+
+def test_without_a_home_what_others_keep_there_is_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect's database and Ray's token; with one, nothing changes."""
+    for name in ("PREFECT_HOME", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settle_home(tmp_path / "scratch")
+    assert not {"PREFECT_HOME", "RAY_AUTH_TOKEN"} & os.environ.keys()
+    monkeypatch.setenv("HOME", "/proc/none")
+    settle_home(tmp_path / "scratch")
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "scratch/prefect")
+    assert len(os.environ["RAY_AUTH_TOKEN"]) >= 32
