@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.session import Session
 from flows.tracking import apply_trial, read_epoch_pictures
-from vae.cluster.events import Event
+from vae.cluster.channel import Event
 from vae.evaluation.bounds import VALIDATION_SAMPLES
 from vae.experiments.settings import Experiment
 from vae.publishing.publication import Publication
@@ -172,9 +172,10 @@ class FitProgress:
         self.session.view.on_fit_step(event["epoch"], event["step"], event["steps"])
         now = time.time()
         self.line_at = now if self.line_at is None else self.line_at
-        if now - self.line_at > LINE_S:
+        if now - self.line_at > LINE_S or event["saved"]:
             self.line_at = now
-            log.info("train    epoch %(epoch)d  step %(step)d of %(steps)d", event)
+            saved = "  saved" if event["saved"] else ""
+            log.info("train    epoch %(epoch)d  step %(step)d of %(steps)d" + saved, event)
 
     def tell_epoch(
         self, row: dict[str, float], losses: list[float], latent_rates: list[float]

@@ -45,7 +45,7 @@ Weights = dict[str, dict[str, Tensor]]  # by model or averaged, then by paramete
 def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event queue, a worker, then everything is killed; then Train's controller, then Ctrl-C.
+    """The channel, a worker, then everything is killed; then Train's controller, then Ctrl-C.
 
     The weights are the same bits as long as two workers train them, within 1e-8 where one goes on.
     """
@@ -55,7 +55,7 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
 
     settings = ("--experiment", "tiny", *(w for setting in SETTINGS for w in ("--set", setting)))
     begun = Started(*go_on, *here, *settings, "--workers", "1:2", cwd=tmp_path)
-    kill_the_event_queue(begun)
+    kill_the_channel(begun)
     newest = kill_a_worker_then_all(begun, store)
     store.put(newest.key, store.read(newest.key)[:-1])
     before = list_checkpoints(store, CHECKPOINTS)[1]
@@ -83,10 +83,10 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     assert not store.exists("runs/killed/ray"), "Ray's own bookkeeping stays out of the store"
 
 
-def kill_the_event_queue(training: Started) -> None:
+def kill_the_channel(training: Started) -> None:
     """SIGKILL the process that epochs are told through: they are told again, and none is lost."""
     training.until(lambda: "train    epoch" in training.output)
-    kill_one("ray::_QueueActor", training)
+    kill_one("ray::Channel", training)
     seen = len(training.output)
     training.until(lambda: "train    epoch" in training.output[seen:])
     assert "resumed after epoch" not in training.output

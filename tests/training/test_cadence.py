@@ -1,5 +1,6 @@
 """When training is saved within an epoch: on time, by agreement of all ranks, at little cost."""
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -57,7 +58,7 @@ def test_ranks_agree_whatever_the_steps_take(seconds: list[float], interval_s: f
 
 
 def test_an_hour_of_short_steps_is_looked_at_seldom() -> None:
-    """The ranks wait for each other some once in five seconds, not at each of 360,000 steps."""
+    """The ranks wait for each other some once a second, not at each of 360,000 steps."""
     ranks = Ranks(600.0)
     saved = ranks.train([0.01] * 360_000)
     assert len(saved) == 5
@@ -73,8 +74,10 @@ def test_steps_that_become_slower_are_not_long_overdue(slow: float) -> None:
     assert saved <= 60 + (LOOK_S / quick) * slow
 
 
-def test_none_is_saved_without_an_interval() -> None:
-    """Then nobody looks at all."""
-    ranks = Ranks(0.0)
-    assert ranks.train([1000.0] * 10) == []
-    assert ranks.said == []
+def test_without_an_interval_it_is_saved_when_asked() -> None:
+    """At most a second of steps later, once, and on both ranks."""
+    ranks = Ranks(math.inf)
+    assert ranks.train([0.1] * 1000) == []
+    ranks.first.asked = True
+    (saved,) = ranks.train([0.1] * 1000)
+    assert saved <= 100 + LOOK_S + 0.2

@@ -2,6 +2,7 @@
 
 import contextvars
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,42 +10,36 @@ from concurrent.futures import Future
 from typing import Any, Self
 
 import ray
+import ray._private.state
+from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util import placement_group_table
-from ray.util.queue import Empty, Queue
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from vae.cluster.channel import Channel, Event
 from vae.cluster.session import Resources
 
 log = logging.getLogger("vae.cluster.events")
-Event = dict[str, Any]
 POLL_S = 0.2
 QUIET_S = 30.0  # without an event, before it is looked into
 LOOK_S = 5.0  # between looks from then on
 LINE_S = 60.0  # between lines of what is waited for
-LAST_LOOK_S = 5.0  # at the end: where the session was lost, the queue does not answer
-
-
-def start_queue() -> Queue:
-    """The queue of a fit's events, whose process Ray starts again whenever it is lost.
-
-    What it held is lost then: progress of less than POLL_S. It is on this process's node, or the
-    loss of another one would take it away for good.
-    """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    return Queue(actor_options={**lasting, "scheduling_strategy": here})
+NOTICE_S = 2.0  # between looks for nodes that will be gone
+LAST_LOOK_S = 5.0  # at the end: where the session was lost, the channel does not answer
 
 
 class Follower(threading.Thread):
     """A context that hands events to `on_event` on its own thread, while the main one blocks."""
 
     def __init__(
-        self, events: Queue, on_event: Callable[[Event], None], resources: Resources
+        self,
+        channel: ActorHandle[Channel],
+        on_event: Callable[[Event], None],
+        resources: Resources,
     ) -> None:
         super().__init__(name="follow-fit", daemon=True)
-        self.events, self.on_event, self.resources = events, on_event, resources
+        self.channel, self.on_event, self.resources = channel, on_event, resources
         self.look_at = time.monotonic() + QUIET_S
+        self.leaving, self.notice_at = set[str](), 0.0
         self.over = threading.Event()
         self.refused: Future[None] = Future()  # fails with what a worker says the user has to fix
         self.context = contextvars.copy_context()  # of the flow run: its logs belong to it
@@ -59,6 +54,7 @@ class Follower(threading.Thread):
             last_look = self.over.is_set()
             try:
                 self.pass_on()
+                self.heed_notices()
             except RayError:  # the session is gone: the fit itself ends, and says why
                 return
             if last_look:
@@ -67,10 +63,7 @@ class Follower(threading.Thread):
 
     def pass_on(self) -> None:
         """Tell what has come since; if that is nothing for long, what training waits for."""
-        try:
-            came = self.events.get_nowait_batch(self.events.qsize())
-        except Empty:  # its process was lost between the two
-            came = []
+        came: list[Event] = ray.get(self.channel.take.remote())
         for event in came:
             self.tell(event)
         if came:
@@ -79,6 +72,17 @@ class Follower(threading.Thread):
             if shortage := find_shortage(self.resources):
                 log.warning("train    %s", shortage)
             self.look_at = time.monotonic() + (LINE_S if shortage else LOOK_S)
+
+    def heed_notices(self) -> None:
+        """Have training saved when a node of the cluster is about to be taken away."""
+        if time.monotonic() < self.notice_at:
+            return
+        self.notice_at = time.monotonic() + NOTICE_S
+        leaving = list_leaving_nodes()
+        if new := leaving - self.leaving:
+            log.warning("train    %d of the cluster's nodes will be gone soon, saving", len(new))
+            self.channel.ask_to_save.remote()
+        self.leaving = leaving
 
     def tell(self, event: Event) -> None:
         """Pass an event on; a worker's warning is logged here, where people look.
@@ -116,6 +120,16 @@ def find_shortage(resources: Resources) -> str | None:
         f"waits for {resources.fewest} {kind}s: the cluster has {there}, {free} of them free; "
         "it goes on when there are enough"
     )
+
+
+def list_leaving_nodes() -> set[str]:
+    """The ids of a cluster's nodes that have been told to end: they are preempted, or shut down.
+
+    None of a local session, whose machine this process is told of by a signal.
+    """
+    if not os.environ.get("RAY_ADDRESS"):
+        return set()
+    return set(ray._private.state.state.get_draining_nodes())
 
 
 def list_placement_groups() -> list[dict[str, Any]]:

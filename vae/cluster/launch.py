@@ -16,7 +16,8 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray import JobID, PlacementGroupID
-from ray.exceptions import RayActorError
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.train import (
     ControllerError,
     FailureConfig,
@@ -28,9 +29,9 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
-from ray.util.queue import Queue
 
-from vae.cluster.events import Event, Follower, list_placement_groups, start_queue
+from vae.cluster.channel import Channel, Event, start_channel
+from vae.cluster.events import Follower, list_placement_groups
 from vae.cluster.interruptible import check_session, run_interruptibly
 from vae.cluster.session import Resources
 from vae.cluster.worker import train_worker
@@ -44,6 +45,7 @@ from vae.training.step import DivergedError
 
 log = logging.getLogger("vae.cluster.launch")
 CONTROLLER = "TrainController"  # Ray's name for it
+SAVE_S = 5.0  # for a checkpoint when the command is stopped; what was cancelled has to end soon
 MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
 
 
@@ -63,7 +65,7 @@ def run_fit(
     own message if it failed.
     """
     check_model(experiment, dataset)
-    events = start_queue()
+    channel = start_channel()
     job = {
         "experiment": experiment.to_dict(),
         "dataset": dataset.to_json(),
@@ -72,13 +74,13 @@ def run_fit(
         "lineage": run.start.to_lineage() if run.start else {},
         "budget_s": budget_s,
         "pictures": f"{run.prefix}/pictures",
-        "events": events,
+        "channel": channel,
     }
     try:
         build = partial(build_trainer, job, resources)
-        answer = follow_training(build, events, on_event, resources)
+        answer = follow_training(build, channel, on_event, resources)
     finally:
-        events.shutdown(force=True)
+        ray.kill(channel)
     if "diverged" in answer:
         raise DivergedError(answer["diverged"])
     history: History = answer["history"]
@@ -121,7 +123,7 @@ def build_trainer(job: dict[str, Any], resources: Resources) -> TorchTrainer:
 
 def follow_training(
     build: Callable[[], TorchTrainer],
-    events: Queue,
+    channel: ActorHandle[Channel],
     on_event: Callable[[Event], None],
     resources: Resources,
 ) -> dict[str, Any]:
@@ -130,8 +132,9 @@ def follow_training(
     Left at once for what the user has to fix, because Ray would start the workers again.
     """
     try:
-        with Follower(events, on_event, resources) as follower:
-            result = fit_again(build, follower.refused)
+        with Follower(channel, on_event, resources) as follower:
+            stop = partial(stop_training, channel, follower.refused)
+            result = fit_again(build, follower.refused, stop)
     except TrainingFailedError as error:
         failure = find_first_failure(error)
         if isinstance(failure, UserError):
@@ -141,7 +144,9 @@ def follow_training(
     return answer
 
 
-def fit_again(build: Callable[[], TorchTrainer], refusal: Future[None]) -> Any:
+def fit_again(
+    build: Callable[[], TorchTrainer], refusal: Future[None], stop: Callable[[], None]
+) -> Any:
     """The result of a trainer, and of another one as long as this one's controller is lost.
 
     The controller, a process of Ray's that looks after the workers, can't be started again alone.
@@ -150,7 +155,7 @@ def fit_again(build: Callable[[], TorchTrainer], refusal: Future[None]) -> Any:
     lost = 0
     while True:
         try:
-            return run_interruptibly(build().fit, refusal, end_controllers)
+            return run_interruptibly(build().fit, refusal, stop)
         except ControllerError as error:
             if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
                 raise
@@ -166,6 +171,14 @@ def fit_again(build: Callable[[], TorchTrainer], refusal: Future[None]) -> Any:
                 lost,
                 MAX_FAILURES,
             )
+
+
+def stop_training(channel: ActorHandle[Channel], refusal: Future[None]) -> None:
+    """Have training saved, if that takes no longer than SAVE_S, and end it."""
+    if not refusal.done():
+        with suppress(GetTimeoutError, RayError):
+            ray.get(channel.ask_to_save.remote(), timeout=SAVE_S)
+    end_controllers()
 
 
 def end_controllers() -> None:

@@ -1,18 +1,20 @@
 """What every Ray Train worker runs: resume, then train, validate and save."""
 
 import logging
+import math
 import time
 from functools import partial
 from typing import Any
 
-import ray.train
+import ray
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from ray.util.queue import Queue
+from ray.actor import ActorHandle
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from vae.cluster.channel import Channel, Event
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import open_rows
 from vae.errors import UserError
@@ -38,31 +40,34 @@ def train_worker(job: dict[str, Any]) -> dict[str, Any]:
     """Train to the last epoch. Ray runs it on every rank; rank 0's answer becomes the result.
 
     `job` is plain data: experiment, dataset, store, where checkpoints and pictures go in it, the
-    version whose weights are the first, the seconds that its epochs may take, and the queue that
-    takes rank 0's events and every rank's warnings. A diverged training is an answer, not an
+    version whose weights are the first, the seconds that its epochs may take, and the channel for
+    rank 0's events and every rank's warnings. A diverged training is an answer, not an
     exception, because Ray would start the workers again to fail the same way.
     """
     set_up_cpu()
-    logging.getLogger("vae").addHandler(Warnings(job["events"]))
+    logging.getLogger("vae").addHandler(Warnings(job["channel"]))
     try:
         return {"history": Worker(job).run()}
     except DivergedError as error:
         return {"diverged": str(error)}
     except UserError as error:
-        job["events"].put({"refused": error})  # the driver ends the fit: Ray would try it again
+        ray.get(
+            job["channel"].tell.remote({"refused": error})
+        )  # the driver ends the fit: Ray would try it again
         raise
 
 
 class Warnings(logging.Handler):
     """Sends this process's warnings to the driver: what a worker logs is in a file of Ray's."""
 
-    def __init__(self, events: Queue) -> None:
+    def __init__(self, channel: ActorHandle[Channel]) -> None:
         super().__init__(logging.WARNING)
-        self.events = events
+        self.channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the message and the name of its logger."""
-        self.events.put({"warning": record.getMessage(), "logger": record.name})
+        """Send the message and the name of its logger."""
+        event = {"warning": record.getMessage(), "logger": record.name}
+        ray.get(self.channel.tell.remote(event))
 
 
 class Worker:
@@ -74,7 +79,7 @@ class Worker:
         self.device = ray.train.torch.get_device()
         self.store, self.prefix = open_store(job["store"]), job["checkpoints"]
         self.pictures = job["pictures"]
-        self.events, self.beat = job["events"], time.time()
+        self.channel, self.beat = job["channel"], time.time()
         self.start, self.budget_s = read_start(job["lineage"]), job["budget_s"]
         experiment = parse_experiment(job["experiment"])
         ref = DatasetRef.from_json(job["dataset"])
@@ -82,7 +87,7 @@ class Worker:
         self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduce)
         self.epochs, self.shown = experiment.train.epochs, val[:RECONSTRUCTED]
         self.shared = experiment.shared_epochs
-        interval_s = 60 * experiment.train.checkpoint_minutes
+        interval_s = 60 * experiment.train.checkpoint_minutes or math.inf
         self.cadence = Cadence(interval_s, self.shard.rank, self.reduce)
         if self.shard.rank == 0 and is_emulated(experiment.train, self.device):
             log.warning(
@@ -106,9 +111,8 @@ class Worker:
                 self.keep_pictures()
                 checkpoints.keep_epoch(self.store, self.prefix, state, history)
                 rates = self.fit.latent_rates
-                self.events.put(
-                    {"row": row, "losses": losses.tolist(), "latent_rates": rates.tolist()}
-                )
+                told = {"row": row, "losses": losses.tolist(), "latent_rates": rates.tolist()}
+                self.report(told | {"saved": True})
         return history
 
     def is_over(self, history: History) -> bool:
@@ -142,18 +146,20 @@ class Worker:
         history = checkpoints.restore(self.fit.state, content[0], self.shard)
         if self.shard.rank == 0:
             state = self.fit.state
-            self.events.put(
-                {"resumed": state.epoch, "made": state.sums.count_steps(), "history": history}
-            )
+            made = state.sums.count_steps()
+            told = {"resumed": state.epoch, "made": made, "history": history}
+            self.report(told | {"saved": False})
         return history
 
     def after_step(self, history: History, step: int) -> None:
-        """Tell how far the epoch is, and save it if it is time to. Collective."""
-        self.send_heartbeat(step)
+        """Report how far the epoch is, and save it if it is time to. Collective."""
+        if self.shard.rank == 0 and time.time() - self.beat > HEARTBEAT_S:
+            self.report_step(step, saved=False)
         if step < self.fit.context.steps_per_epoch and self.cadence.is_due():
             sums = self.fit.capture_sums()
             if self.shard.rank == 0:
                 checkpoints.keep_step(self.store, self.prefix, self.fit.state, history, sums)
+                self.report_step(step, saved=True)
 
     def keep_pictures(self) -> None:
         """Keep what the averaged weights draw by now, in some of the epochs. Rank 0 alone."""
@@ -176,11 +182,12 @@ class Worker:
         dist.all_reduce(on_device)
         return on_device.cpu()
 
-    def send_heartbeat(self, step: int) -> None:
-        """Tell the driver, now and then, how far rank 0 is in the epoch."""
-        if self.shard.rank == 0 and time.time() - self.beat > HEARTBEAT_S:
-            self.beat = time.time()
-            epoch = self.fit.state.epoch + 1
-            self.events.put(
-                {"epoch": epoch, "step": step, "steps": self.fit.context.steps_per_epoch}
-            )
+    def report_step(self, step: int, *, saved: bool) -> None:
+        """Report how far the epoch is. Rank 0 alone."""
+        self.beat = time.time()
+        epoch, steps = self.fit.state.epoch + 1, self.fit.context.steps_per_epoch
+        self.report({"epoch": epoch, "step": step, "steps": steps, "saved": saved})
+
+    def report(self, event: Event) -> None:
+        """Tell the driver, whose answer may be to save at once. Rank 0 alone."""
+        self.cadence.asked = ray.get(self.channel.report.remote(event))

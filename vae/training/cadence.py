@@ -6,15 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-LOOK_S = 5.0  # between two looks at the clock, each of which all ranks wait for
+LOOK_S = 1.0  # between two looks at the clock, each of which all ranks wait for
 
 
 class Cadence:
     """Counts steps from one save to the next.
 
     The ranks agree only now and then: at every look rank 0 says whether to save, and after how many
-    steps the next look is. `interval_s`: 0 for never, without any look. `reduce` sums a float64
-    tensor over ranks.
+    steps the next look is. `interval_s`: infinite for never, unless it is `asked` for on rank 0.
+    `reduce` sums a float64 tensor over ranks.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class Cadence:
     ) -> None:
         self.interval_s, self.rank = interval_s, rank
         self.reduce, self.read_clock = reduce, read_clock
+        self.asked = False
         self.restart()
 
     def restart(self) -> None:
@@ -35,8 +36,6 @@ class Cadence:
 
     def is_due(self) -> bool:
         """Whether to save after the step just made. Collective: every rank calls it every step."""
-        if not self.interval_s:
-            return False
         self.left -= 1
         if self.left:
             return False
@@ -53,9 +52,9 @@ class Cadence:
         """
         now = self.read_clock()
         took_s, self.looked_at = now - self.looked_at, now
-        due = now - self.saved_at >= self.interval_s
+        due = self.asked or now - self.saved_at >= self.interval_s
         if due:
-            self.saved_at = now
+            self.saved_at, self.asked = now, False
         left_s = min(LOOK_S, self.saved_at + self.interval_s - now)
         ahead = min(2.0, left_s / took_s) * self.ahead if took_s else 1
         return float(due), float(max(1, int(ahead)))
