@@ -60,6 +60,8 @@ def run_here(
         run = begin_run(opened, experiment, overrides, run_id)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # A server that goes away is told by the progress; Prefect's logs would write of it in mid-line.
+    logging.raiseExceptions = False
     settle_home(claim_scratch())
     logging.getLogger("vae").setLevel(logging.INFO)
     command = format_command(until, run.run_id, opened)
