@@ -13,14 +13,17 @@ prefect worker start --pool "$PREFECT_DEFAULT_WORK_POOL_NAME" --name "$(uname -n
     --type process --limit 1 --with-healthcheck &
 worker=$!
 
-stopping=""
+SAVE_S=6 # from the notice to the end of the run's process
+stopping="" raylet=""
 # Stopped in order, the worker would kill the run at work and tell nobody, which then is Running for
-# ever. So it is killed first, takes no other run meanwhile, and its run waits for the next worker.
+# ever. So it is killed first, takes no other run meanwhile, and its run waits for the next worker:
+# from where it is now, for Ray gives the run notice that its node will be gone, and it is saved.
 stop_worker() {
     [[ $stopping ]] && return
     stopping=yes
     kill -KILL "$worker" 2>/dev/null || true
     wait "$worker" 2>/dev/null || true
+    if kill -TERM "$raylet" 2>/dev/null; then sleep "$SAVE_S"; fi
     python -P -m flows.orphans --hand-over || true
 }
 status=0
@@ -30,7 +33,8 @@ ray start --address="$RAY_ADDRESS" --num-cpus=0 --num-gpus=0 --block &
 raylet=$!
 
 # Either without the other is useless: whichever ends first, or a signal, ends both, and the restart
-# policy acts. The raylet goes last, so that the cluster learns what became of the run's driver.
+# policy acts. The raylet goes last, once it is idle, so that the cluster learns what became of the
+# run's driver.
 wait -n "$worker" "$raylet" || status=$?
 stop_worker
 kill -TERM "$raylet" 2>/dev/null || true
