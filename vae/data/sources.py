@@ -8,7 +8,7 @@ import re
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -61,14 +61,18 @@ class Mirror(NamedTuple):
         raise SourceError("not found")
 
 
-def list_torchvision_mirrors(dataset: str) -> list[Mirror]:
-    """The HTTP mirrors that torchvision's class `dataset` downloads from."""
+def list_torchvision_mirrors(dataset: str) -> Iterator[Mirror]:
+    """The HTTP mirrors that torchvision's class `dataset` downloads from.
+
+    Imported when the first is asked for: that takes a second or two, and the cache may do.
+    """
     import torchvision.datasets
 
     known = getattr(torchvision.datasets, dataset)
     if hasattr(known, "mirrors"):
-        return [Mirror(url, suffixes=(".gz",)) for url in known.mirrors]
-    return [Mirror(known.url.rpartition("/")[0], suffixes=("",))]
+        yield from (Mirror(url, suffixes=(".gz",)) for url in known.mirrors)
+    else:
+        yield Mirror(known.url.rpartition("/")[0], suffixes=("",))
 
 
 def list_operator_mirrors(dataset: str) -> list[Mirror]:
@@ -103,18 +107,19 @@ def choose_writable(cache: Path) -> Path:
 
 
 def fetch(
-    dataset: str, digests: Mapping[str, str], sources: Sequence[Source], cache: Path
+    dataset: str, digests: Mapping[str, str], sources: Iterable[Source], cache: Path
 ) -> dict[str, bytes]:
     """Content of every file in `digests` (name -> SHA-256 of it), from the cache or a source.
 
-    Sources are asked in order; a wrong hash is refused, logged, and the next source asked. Raises
-    UserError naming every source and why it failed.
+    Sources are taken in order while one is needed; a wrong hash is refused, logged, and the next
+    source asked. Raises UserError naming every source and why it failed.
     """
     cached = {file: _read_cache(cache / file, digest) for file, digest in digests.items()}
     found = {file: data for file, data in cached.items() if data is not None}
     failures: dict[str, str] = {}
-    for source in sources:
-        for file in [file for file in digests if file not in found]:
+    left = iter(sources)
+    while (missing := list_missing(digests, found)) and (source := next(left, None)):
+        for file in missing:
             try:
                 found[file] = _verify(source.read(file), digests[file])
             except SourceError as error:
@@ -126,13 +131,18 @@ def fetch(
             else:
                 log.info("%s from %s", file, _hide_password(source.name))
                 _keep(cache / file, found[file])
-    if missing := [file for file in digests if file not in found]:
+    if missing:
         tried = "; ".join(failures.values())
         raise UserError(
             f"{dataset}: no source gave {', '.join(missing)} (tried {tried}); "
             f"set VAE_DATA_MIRROR=<URL or folder> that holds {dataset}/{missing[0]}[.gz]"
         )
     return found
+
+
+def list_missing(digests: Mapping[str, str], found: Mapping[str, bytes]) -> list[str]:
+    """The files that are not found yet."""
+    return [file for file in digests if file not in found]
 
 
 def gunzip(data: bytes) -> bytes:
