@@ -3,8 +3,10 @@
 import asyncio
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Self
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
@@ -13,7 +15,7 @@ from prefect.runner import Runner
 from prefect.runner._state_proposer import StateProposer
 
 from flows.orphans import MACHINE, report_crashes
-from vae.errors import UserError
+from vae.errors import UserError, extract_message
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 STOP_S = 75.0  # service managers wait 90 s before they kill
@@ -28,6 +30,34 @@ class Marker(StateProposer):
     async def propose_pending(self, flow_run: FlowRun) -> bool:
         await self._client.update_flow_run_labels(flow_run.id, {MACHINE: socket.gethostname()})
         return await super().propose_pending(flow_run)
+
+
+class PatientLook:
+    """A look for runs that are due, which waits until a server that is away answers again.
+
+    After the third failure in a row Prefect's loop (3.8) would end, the service with it, and pause
+    the schedules if the server is back by then.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
+        self.look, self.away = look, False
+
+    async def __call__(self) -> None:
+        """Look once. Raises httpx.HTTPStatusError for what the server refuses."""
+        try:
+            await self.look()
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
+                raise
+            self.tell(away=True, what=f"does not answer, waiting: {extract_message(error)}")
+        else:
+            self.tell(away=False, what="answers again")
+
+    def tell(self, *, away: bool, what: str) -> None:
+        """Print what is new of the server."""
+        if away != self.away:
+            print(f"Prefect's server {what}", flush=True)
+        self.away = away
 
 
 class Service(Runner):
@@ -47,7 +77,10 @@ class Service(Runner):
 
     async def __aenter__(self) -> Self:
         entered = await super().__aenter__()
-        self._scheduled_run_poller._state_proposer = Marker(client=self._client)
+        poller = self._scheduled_run_poller
+        poller._state_proposer = Marker(client=self._client)
+        look = PatientLook(poller._get_and_submit_flow_runs)
+        poller._get_and_submit_flow_runs = look  # type: ignore[method-assign, assignment]
         self.ending = asyncio.create_task(self.end_when_asked())
         return entered
 
