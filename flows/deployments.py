@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from flows.server import check_answers
 from flows.service import serve_until_stopped
 from vae.cluster.session import Workers
-from vae.errors import UserError, suggest
+from vae.errors import UserError, extract_message, suggest
 from vae.experiments.loading import load_experiment
 from vae.store.open import open_store
 from vae.upkeep.sweep import make_policy
@@ -151,8 +151,9 @@ def to_runner_deployment(file: Path, entry: Entry) -> RunnerDeployment:
         flow: Flow[..., Any] = load_flow_from_entrypoint(
             entry.entrypoint, use_placeholder_flow=False
         )
-    except (ImportError, MissingFlowError, ScriptError, ValueError):
-        raise UserError(f"{where}: entrypoint '{entry.entrypoint}' is no flow") from None
+    except (ImportError, MissingFlowError, ScriptError, ValueError) as error:
+        reason = extract_message(error)
+        raise UserError(f"{where}: entrypoint '{entry.entrypoint}' is no flow: {reason}") from error
     check_parameters(where, flow, entry.parameters)
     check_values(where, flow, entry.parameters)
     for trigger in entry.triggers:

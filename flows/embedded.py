@@ -56,7 +56,8 @@ def run_here(
     overrides: dict[str, Value] = dict(parse_override(text) for text in texts)
     check_local(Workers.parse(workers))
     opened = open_store(store)
-    with tell_again(until, run_id, opened):
+    again = format_command(until, run_id, opened.uri, workers) if run_id else None
+    with tell_again(again):
         run = begin_run(opened, experiment, overrides, run_id)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -64,7 +65,7 @@ def run_here(
     logging.raiseExceptions = False
     settle_home(claim_scratch())
     logging.getLogger("vae").setLevel(logging.INFO)
-    command = format_command(until, run.run_id, opened)
+    command = format_command(until, run.run_id, opened.uri, workers)
     parameters = {
         "experiment": DEFAULT if experiment is None and run_id is None else experiment,
         "overrides": overrides,
@@ -106,19 +107,26 @@ def choose_experiment(
 
 
 def settle_home(scratch: Path) -> None:
-    """Let Prefect's database and Ray's token be temporary where no home can be written."""
-    if "PREFECT_HOME" in os.environ:
-        return  # what was asked for is tried, and refused by name
+    """Let Prefect's database and Ray's token be temporary where no home can be written.
+
+    Unless they were given another place; then that is tried, and refused by name.
+    """
+    given = {"RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if not given and not can_write_home(".ray"):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if "PREFECT_HOME" not in os.environ and not can_write_home(".prefect"):
+        os.environ["PREFECT_HOME"] = str(scratch / "prefect")
+        log.warning("HOME can't be written: what Prefect records of this run is not kept")
+
+
+def can_write_home(name: str) -> bool:
+    """Whether a folder of the user's home can be written; it is made."""
     try:
-        home = Path.home() / ".prefect"
-        home.mkdir(exist_ok=True)
-        if os.access(home, os.W_OK):
-            return
+        folder = Path.home() / name
+        folder.mkdir(exist_ok=True)
     except (OSError, RuntimeError):  # no home at all
-        pass
-    os.environ["PREFECT_HOME"] = str(scratch / "prefect")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # or Ray would keep one there
-    log.warning("HOME can't be written: what Prefect records of this run is not kept")
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def run_flow(parameters: dict[str, Any], began: float, view: View) -> dict[str, Any]:
@@ -170,7 +178,7 @@ def print_outcome(outcome: dict[str, Any], name: str, store: Store) -> None:
         print(f"  report    {folder}/report.html")
         print(f"  pull      vae pull {name} --to DIR --store {shlex.quote(store.uri)}")
     else:
-        print(f"\ncontinue  vae run --run-id {outcome['run_id']} --store {shlex.quote(store.uri)}")
+        print(f"\ncontinue  {format_command('publish', outcome['run_id'], store.uri)}")
     for path in outcome["wandb"]["paths"][:1]:
         print(f"  W&B       wandb leet {path}    (or all of them: wandb leet)")
     for url in outcome["wandb"]["urls"][:1]:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from vae.errors import FailedRunError, RefusedError, UserError
-from vae.store.promises import Store
+from vae.errors import EndedRunError, FailedRunError, RefusedError, UserError
 
+AUTO = "auto"  # workers, as the command line has them where none are given
 ORDERLY = "ended in order"
 WATCH = f"""
 import sys
@@ -18,25 +18,28 @@ if sys.stdin.read() != {ORDERLY!r}:
 """
 
 
-def format_command(until: str, run_id: str, store: Store) -> str:
-    """The command that continues a run up to a stage."""
+def format_command(until: str, run_id: str, store: str, workers: str = AUTO) -> str:
+    """The command that continues a run up to a stage, in the store of that URI.
+
+    With as many workers as before: another number rounds otherwise.
+    """
     name = "run" if until == "publish" else until
-    return f"vae {name} --run-id {run_id} --store {shlex.quote(store.uri)}"
+    given = "" if workers == AUTO else f" --workers {workers}"
+    return f"vae {name} --run-id {run_id} --store {shlex.quote(store)}{given}"
 
 
 @contextmanager
-def tell_again(until: str, run_id: str | None, store: Store) -> Iterator[None]:
+def tell_again(command: str | None) -> Iterator[None]:
     """A context in which what the store refuses is told with the command that continues the run.
 
-    That of a run that was named: no other has begun.
+    None where no run was named: then none has begun.
     """
     try:
         yield
     except RefusedError as error:
-        if run_id is None:
+        if command is None:
             raise
-        again = format_command(until, run_id, store)
-        raise RefusedError(f"{error}; continue with: {again}") from error
+        raise RefusedError(f"{error}; continue with: {command}") from error
 
 
 @contextmanager
@@ -77,6 +80,8 @@ def stop_in_order(command: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # Prefect makes other exceptions of the one from `stop`
+        if not received and isinstance(error, EndedRunError):
+            raise
         if not received and isinstance(error, UserError | FailedRunError):
             kind = UserError if isinstance(error, UserError) else FailedRunError
             raise kind(f"{error}; continue with: {command}") from error

@@ -8,12 +8,19 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
+from flows.notices import notify_end
 from vae.store.open import open_store
 from vae.upkeep.report import summarise, to_markdown
 from vae.upkeep.sweep import make_policy, sweep
 
 
-@flow(name="gc", persist_result=False)
+@flow(
+    name="gc",
+    persist_result=False,
+    on_failure=[notify_end],
+    on_crashed=[notify_end],
+    on_cancellation=[notify_end],
+)
 def gc(
     store: str | None = None,
     keep: Annotated[int, Field(ge=1)] = 5,

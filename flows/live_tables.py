@@ -121,7 +121,6 @@ def select_trials(
 
 def list_cells(trial: TrialState, state: RunState, best: bool) -> list[str]:
     """A trial as cells of the table, the best one with a star."""
-    # Imported here, as it brings torch and Ray; where there are trials, both are there already.
     return [
         f"{'* ' if best else ''}{trial.number} of {state.trial_count}",
         f"{trial.epochs} of {state.trial_epochs}",

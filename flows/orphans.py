@@ -52,8 +52,8 @@ async def report_crashes() -> None:
         for run in await find_orphans(client):
             flow = await client.read_flow(run.flow_id)
             crashed: State = Crashed(message=f"{what}; the deployment's next run continues it")
-            state = await settle(client, run, crashed, what)
-            await asyncio.to_thread(notify_end, flow, run, state)
+            if state := await settle(client, run, crashed, what):
+                await asyncio.to_thread(notify_end, flow, run, state)
 
 
 async def hand_over() -> None:
@@ -66,17 +66,23 @@ async def hand_over() -> None:
     what = f"its worker on {socket.gethostname()} was stopped"
     async with get_client() as client:
         for run in await find_orphans(client) + await list_just_crashed(client):
-            if run.run_count > ATTEMPTS:
-                continue  # what ends every worker is reported when the next one starts
             due = run.expected_start_time  # before any run that has become due since
             told = f"{what}; another continues it"
             later: State = AwaitingRetry(scheduled_time=due, message=told)
+            if run.run_count > ATTEMPTS:  # it may be what ends every worker
+                later = Crashed(message=f"{what}, for the {run.run_count}th time")
             await settle(client, run, later, what)
 
 
-async def settle(client: PrefectClient, run: FlowRun, state: State, what: str) -> State:
-    """Set the run's state, whatever the server believes: Cancelled if that was asked for."""
-    if run.state_type == StateType.CANCELLING:
+async def settle(client: PrefectClient, run: FlowRun, state: State, what: str) -> State | None:
+    """Set the run's state, whatever the server believes: Cancelled if that was asked for.
+
+    None is set of a run that has come to its end since it was read, before its process did.
+    """
+    now = await client.read_flow_run(run.id)
+    if now.state and now.state.is_final() and now.state_type != run.state_type:
+        return None
+    if now.state_type == StateType.CANCELLING:
         state = Cancelled(message=what)
     await client.set_flow_run_state(run.id, state, force=True)
     print(f"{run.name} ({run.id}): {state.message}", flush=True)

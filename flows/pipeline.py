@@ -11,8 +11,8 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.artifacts import show_model, show_trials
-from flows.notices import notify_end, notify_promoted
-from flows.progress import format_promotion
+from flows.notices import notify_end
+from flows.progress import format_publication
 from flows.session import Session, open_session
 from flows.stages import NAMES, STAGES, Stage, check_stage
 from flows.takeover import Begin, open_own_or_crashed
@@ -78,7 +78,6 @@ def pipeline(
             nothing = {"run_id": None, "stage": until, "result": {"version": version}}
             return Completed(message=f"nothing new since {version}", data=nothing)
     ended = run_stages(until, begin, store, run_id, workers)
-    notify_promoted(ended["told"], ended["result"])
     return Completed(message=ended["told"], data=ended)
 
 
@@ -143,7 +142,7 @@ def describe_outcome(until: str, run: Run, result: dict[str, Any]) -> str:
     """What came of the run, for Prefect's state message."""
     if until != "publish":
         return f"run {run.run_id} is done up to {until}"
-    return f"published {run.experiment.name}@{result['version']}, {format_promotion(result)}"
+    return format_publication(run.experiment.name, result)
 
 
 def run_stage(stage: Stage, session: Session) -> Any:

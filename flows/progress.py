@@ -70,6 +70,11 @@ def format_promotion(result: Mapping[str, Any]) -> str:
     return ", ".join([result["why"], f"val {value:.2f}{gain}", *result["notes"]])
 
 
+def format_publication(name: str, result: Mapping[str, Any]) -> str:
+    """The same of a version, led by its name: 'published mnist@…, best so far, val 93.80'."""
+    return f"published {name}@{result['version']}, {format_promotion(result)}"
+
+
 def format_bounds(metrics: Mapping[str, float]) -> str:
     """The bounds of the test split in a line; bits/dim where log p(x) is no density."""
     bits = f"{metrics['bits_per_dim']:.4f} bits/dim, " if "bits_per_dim" in metrics else ""
@@ -170,7 +175,7 @@ class FitProgress:
     def tell_step(self, event: Event) -> None:
         """How far the epoch is: the view at once, a line now and then."""
         self.session.view.on_fit_step(event["epoch"], event["step"], event["steps"])
-        now = time.time()
+        now = time.monotonic()
         self.line_at = now if self.line_at is None else self.line_at
         if now - self.line_at > LINE_S or event["saved"]:
             self.line_at = now
@@ -181,14 +186,14 @@ class FitProgress:
         self, row: dict[str, float], losses: list[float], latent_rates: list[float]
     ) -> None:
         """A line; and in W&B the loss of some steps, then the metrics, pictures and rates."""
-        self.line_at = time.time()
+        self.line_at = time.monotonic()
         line = EPOCH_LINE.format(
             epoch=row["epoch"],
             epochs=self.epochs,
             train_loss=row["train/loss"],
             val_loss=format_loss(row),
             images_per_s=row["images_per_s"],
-            left_s=(self.epochs - row["epoch"]) * (time.time() - row["began"]),
+            left_s=(self.epochs - row["epoch"]) * (row["ended"] - row["began"]),
         )
         log.info("%s", line)
         self.session.view.on_fit_epoch(row)

@@ -1,18 +1,12 @@
 """What a stage reads of those before it."""
 
 from flows.session import Session
-from vae.data.datasets import DatasetRef
-from vae.errors import UserError
+from vae.errors import EndedRunError
 from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.experiments.settings import Experiment
 from vae.models.networks import VAE
 from vae.training import checkpoints
 from vae.training.fit import restore_averaged
-
-
-def read_dataset(session: Session) -> DatasetRef:
-    """The run's dataset, as the data stage left it."""
-    return DatasetRef.from_json(session.require_result("data")["dataset"])
 
 
 def read_winner(session: Session) -> Experiment:
@@ -27,12 +21,12 @@ def load_trained_model(session: Session) -> VAE:
 
 
 def load_best_epoch(session: Session, history: checkpoints.History) -> VAE:
-    """The model of the best epoch, from the run's checkpoints. Raises UserError."""
+    """The model of the best epoch, from the run's checkpoints. Raises EndedRunError."""
     run, experiment = session.run, read_winner(session)
     content = checkpoints.read_best(run.store, f"{run.prefix}/checkpoints", history)
     if content is None:
-        raise UserError(
+        raise EndedRunError(
             f"the checkpoint of the best epoch of run '{run.run_id}', "
             f"{checkpoints.find_best_epoch(history)}, is missing or corrupt: begin a new run"
         )
-    return restore_averaged(content, experiment, read_dataset(session).shape)
+    return restore_averaged(content, experiment, session.dataset.shape)

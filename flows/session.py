@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +55,11 @@ class Session:
     times: dict[str, dict[str, float]] = field(default_factory=dict)
     tracked: dict[str, TrackedRun] = field(default_factory=dict)
 
+    @cached_property
+    def dataset(self) -> DatasetRef:
+        """The run's dataset, as the data stage left it."""
+        return DatasetRef.from_json(self.require_result("data")["dataset"])
+
     @property
     def resources(self) -> Resources:
         """What the Ray cluster has; waits until there is one."""
@@ -88,9 +94,8 @@ class Session:
         """
         label = describe_label(self.run, job, trial)
         if label.run_id not in self.tracked:
-            ref = DatasetRef.from_json(self.require_result("data")["dataset"])
             facts = {"attempt": self.attempt} | ({"trial": trial} if trial else {})
-            config = describe_config(self.run, experiment, ref) | facts
+            config = describe_config(self.run, experiment, self.dataset) | facts
             self.tracked[label.run_id] = self.tracker.start_run(label, config)
         return self.tracked[label.run_id]
 

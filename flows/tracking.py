@@ -2,10 +2,10 @@
 
 import logging
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from flows.ending import format_command
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, extract_message
 from vae.experiments.loading import apply_overrides, parse_experiment
@@ -33,7 +33,7 @@ def describe_label(run: Run, job: str, trial: int | None = None) -> Label:
         job_type=job,
         name=f"{run.run_id} {part}",
         tags=tuple(tag[:TAG_LENGTH] for tag in tags if tag),
-        notes=f"vae run --run-id {run.run_id} --store {shlex.quote(run.store.uri)}",
+        notes=format_command("publish", run.run_id, run.store.uri),
     )
 
 

@@ -9,12 +9,19 @@ from prefect import State, flow
 from prefect.states import Completed
 
 from flows.events import DATA_CHANGED, emit_data_changed
+from flows.notices import notify_first_end
 from vae.data.listing import Listing, list_data
 from vae.files import hash_bytes
 from vae.store.open import open_store
 
 
-@flow(name="watch", flow_run_name="{data}", persist_result=False)
+@flow(
+    name="watch",
+    flow_run_name="{data}",
+    persist_result=False,
+    on_failure=[notify_first_end],
+    on_crashed=[notify_first_end],
+)
 def watch(data: str = "images", store: str | None = None) -> State[dict[str, Any]]:
     """Emit vae.data.changed if a folder or a prefix is not as it was when last looked at.
 

@@ -7,15 +7,17 @@ from pathlib import Path
 
 from flows.budget import find_search_budget_s, find_train_budget_s
 from flows.events import NewBest, emit_promoted
+from flows.notices import notify_promoted
 from flows.progress import (
     FitProgress,
     TrialProgress,
     format_promotion,
+    format_publication,
     tell_cut,
     tell_evaluation,
     tell_publication,
 )
-from flows.results import load_best_epoch, load_trained_model, read_dataset, read_winner
+from flows.results import load_best_epoch, load_trained_model, read_winner
 from flows.search_lines import (
     ConfirmProgress,
     tell_confirmed,
@@ -82,7 +84,7 @@ def search_settings(session: Session) -> Work:
     """Find the best settings, if the experiment has a search."""
     if not session.run.experiment.search.trials:
         return dict(NO_SEARCH), []
-    progress, ref = TrialProgress(session), read_dataset(session)
+    progress, ref = TrialProgress(session), session.dataset
     check_model(session.run.experiment, ref)  # once, and not by the error of every trial
     config, budget_s = session.run.experiment.search, find_search_budget_s(session)
     tell_grid(config)
@@ -116,7 +118,7 @@ def confirm_winner(
 
 def train_winner(session: Session) -> Work:
     """Fit the winner with DDP, from where its trial or a checkpoint left off; bound validation."""
-    experiment, ref = read_winner(session), read_dataset(session)
+    experiment, ref = read_winner(session), session.dataset
     progress, resources = FitProgress(session, experiment), session.resources
     budget_s, shared = find_train_budget_s(session), experiment.shared_epochs
     winner = session.require_result("search")["overrides"]
@@ -140,7 +142,7 @@ def train_winner(session: Session) -> Work:
 
 def evaluate_best_epoch(session: Session) -> Work:
     """Judge the best epoch on the test split, which nothing before this has read."""
-    run, ref, model = session.run, read_dataset(session), load_trained_model(session)
+    run, ref, model = session.run, session.dataset, load_trained_model(session)
     metrics, spans = judge(model, read_winner(session), ref, run.store, session.resources)
     test_metrics = {f"test/{name}": value for name, value in metrics.items()}
     named = {METRIC: session.require_result("train")[METRIC]} | test_metrics
@@ -151,7 +153,7 @@ def evaluate_best_epoch(session: Session) -> Work:
 
 def publish_model(session: Session) -> Work:
     """Publish the model with its pictures and report, and move the pointer if it is the best."""
-    run, ref, model = session.run, read_dataset(session), load_trained_model(session)
+    run, ref, model = session.run, session.dataset, load_trained_model(session)
     earlier = {name: session.require_result(name) for name in NAMES[: NAMES.index("publish")]}
     best_before, _ = read_best(run.store, run.experiment.name)
     published = publish_run(
@@ -167,11 +169,13 @@ def publish_model(session: Session) -> Work:
     previous = best_before.version if best_before else None
     if previous == published.version:  # what a crash left is done again
         previous = None
+    result = {"version": published.version, "uri": published.uri, **promotion._asdict()}
+    result |= {"previous_version": previous, "notes": list(published.notes)}
     if promotion.best:
         tell_promotion(session, published, previous)
+        notify_promoted(format_publication(run.experiment.name, result), published.uri)
     track_publication(session, published, ref, earlier["evaluate"]["metrics"])
-    result = {"version": published.version, "uri": published.uri, **promotion._asdict()}
-    return result | {"previous_version": previous, "notes": list(published.notes)}, []
+    return result, []
 
 
 def tell_promotion(session: Session, published: Publication, previous: str | None) -> None:
@@ -210,7 +214,7 @@ def judge_again(session: Session, manifest: Manifest) -> float | None:
 
     With the K and the binarisation of all validation bounds; None if it takes other images.
     """
-    store, experiment, ref = session.run.store, read_winner(session), read_dataset(session)
+    store, experiment, ref = session.run.store, read_winner(session), session.dataset
     with tempfile.TemporaryDirectory(prefix="vae-judge-") as folder:
         pull(store, manifest.name, manifest.version, Path(folder) / "model")
         model = load_model(Path(folder) / "model")

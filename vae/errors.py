@@ -17,6 +17,10 @@ class RefusedError(UserError):
     """A store lets nothing be done, whatever the object: what is in it is not damaged for that."""
 
 
+class EndedRunError(UserError):
+    """A run that can't go on: it would end the same way again, and the line says what to do."""
+
+
 class FailedRunError(Exception):
     """What no user can fix, in one line, with exit status 1; its traceback is in Prefect's log."""
 

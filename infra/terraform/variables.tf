@@ -10,13 +10,13 @@ variable "bucket" {
 }
 
 variable "prefix" {
-  description = "Prefix of the store in the bucket, one name: Ray makes an empty object for each folder above its own."
+  description = "Prefix of the store in the bucket."
   type        = string
   default     = "store"
 
   validation {
-    condition     = can(regex("^[^/*?]+$", var.prefix))
-    error_message = "Must be one name, without slashes and wildcards."
+    condition     = can(regex("^[^/*?]+(/[^/*?]+)*$", var.prefix))
+    error_message = "Must be a name or several with slashes between them, without wildcards."
   }
 }
 

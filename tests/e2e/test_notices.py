@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from prefect import flow
+from prefect import State, flow
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Failed, Running
 
-from flows.notices import notify_end, notify_promoted, send_notice
+from flows.notices import notify_end, notify_first_end, notify_promoted, send_notice
 from flows.pipeline import pipeline
 from flows.stages import Stage
 from flows.tasks import make_task
+from flows.watch import watch
 from tests.support.prefect_server import PrefectServer
 
 # One of the many services that Apprise loads imports it.
@@ -87,11 +90,29 @@ def test_a_run_that_is_out_of_time_says_so(hook: Hook, prefect_server: PrefectSe
     assert "vae run --run-id first --store s3://b/p" in notice["message"]
 
 
-def test_only_a_promotion_is_told(hook: Hook) -> None:
-    """A version that is not the best is no news."""
-    result = {"best": True, "uri": "s3://b/models/m/versions/v1"}
-    notify_promoted("published m@v1, best so far", result | {"best": False})
-    notify_promoted("published m@v1, best so far", result)
+def test_what_fails_every_few_minutes_is_told_once(
+    hook: Hook, prefect_server: PrefectServer
+) -> None:
+    """A flow that watches: the first failure in a row is a notice, each after it is none."""
+    ends: list[State] = [Failed(), Failed(), Completed(), Failed()]
+    with (
+        temporary_settings({PREFECT_API_URL: prefect_server.url}),
+        get_client(sync_client=True) as client,
+    ):
+        deployment = client.create_deployment(client.create_flow(watch), "notices")
+        for end in ends:
+            run = client.create_flow_run_from_deployment(deployment)
+            client.set_flow_run_state(run.id, Running(), force=True)
+            client.set_flow_run_state(run.id, end, force=True)
+            if end.is_failed():
+                notify_first_end(watch, client.read_flow_run(run.id), end)
+    assert len(hook.received) == 2
+    assert all(notice["title"].startswith("watch failed: ") for notice in hook.received)
+
+
+def test_a_promotion_is_told(hook: Hook) -> None:
+    """With where its report is."""
+    notify_promoted("published m@v1, best so far", "s3://b/models/m/versions/v1")
     [notice] = hook.received
     assert notice["title"] == "published m@v1, best so far"
     assert "s3://b/models/m/versions/v1/report.html" in notice["message"]

@@ -4,13 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from flows.ending import stop_in_order, tell_again
-from vae.errors import RefusedError, UserError
-from vae.store.open import open_store
+from flows.ending import format_command, stop_in_order, tell_again
+from vae.errors import EndedRunError, RefusedError, UserError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -40,19 +38,29 @@ def test_a_failure_is_no_signal(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_the_user_can_fix_stays_one_line() -> None:
-    """It is told with the command that continues."""
+    """It is told with the command that continues, unless the run can't be continued."""
     with pytest.raises(UserError) as raised, stop_in_order("vae run --run-id a"):
         raise UserError("the disk is full")
     assert str(raised.value) == "the disk is full; continue with: vae run --run-id a"
+    with pytest.raises(EndedRunError) as ended, stop_in_order("vae run --run-id a"):
+        raise EndedRunError("training diverged")
+    assert str(ended.value) == "training diverged"
 
 
-@pytest.mark.parametrize(("run_id", "told"), [("a", "vae train --run-id a --store "), (None, "")])
-def test_a_store_that_refuses_to_begin_with(tmp_path: Path, run_id: str | None, told: str) -> None:
+def test_the_command_that_continues() -> None:
+    """It ends where the run was to end, and with as many workers as it began with."""
+    told = format_command("publish", "a", "file:///my store")
+    assert told == "vae run --run-id a --store 'file:///my store'"
+    told = format_command("train", "a", "s3://vae/store", "1:4")
+    assert told == "vae train --run-id a --store s3://vae/store --workers 1:4"
+
+
+@pytest.mark.parametrize(("command", "told"), [("vae run", "; continue with: vae run"), (None, "")])
+def test_a_store_that_refuses_to_begin_with(command: str | None, told: str) -> None:
     """A run that was named can be continued once that is mended; another has not begun."""
-    store = open_store(str(tmp_path))
-    with pytest.raises(RefusedError) as raised, tell_again("train", run_id, store):
+    with pytest.raises(RefusedError) as raised, tell_again(command):
         raise RefusedError("no")
-    assert str(raised.value) == (f"no; continue with: {told}{store.uri}" if told else "no")
+    assert str(raised.value) == f"no{told}"
 
 
 KILLED = """

@@ -169,9 +169,14 @@ def gather(jobs: list[Any]) -> tuple[list[Any], list[Span]]:
 
     def wait_for_all() -> list[Any]:
         left = jobs
-        while left and not stopping.is_set():
-            ended, left = ray.wait(left, timeout=LOOK_S)
-            ray.get(ended)  # what one of them raised is told at once
+        try:
+            while left and not stopping.is_set():
+                ended, left = ray.wait(left, timeout=LOOK_S)
+                ray.get(ended)  # what one of them raised is told at once
+        except Exception:
+            for job in left:
+                ray.cancel(job)  # or a stage that is tried again would wait for them
+            raise
         return [] if stopping.is_set() else list(ray.get(jobs))
 
     answers = run_interruptibly(wait_for_all, stop=stopping.set)

@@ -17,6 +17,7 @@ from ray.util import placement_group_table
 
 from vae.cluster.channel import Channel, Event
 from vae.cluster.session import Resources
+from vae.errors import describe_error
 
 log = logging.getLogger("vae.cluster.events")
 POLL_S = 0.2
@@ -40,6 +41,7 @@ class Follower(threading.Thread):
         self.channel, self.on_event, self.resources = channel, on_event, resources
         self.look_at = time.monotonic() + QUIET_S
         self.leaving, self.notice_at = set[str](), 0.0
+        self.told = set[str]()  # what could not be passed on, told once
         self.over = threading.Event()
         self.refused: Future[None] = Future()  # fails with what a worker says the user has to fix
         self.context = contextvars.copy_context()  # of the flow run: its logs belong to it
@@ -95,7 +97,16 @@ class Follower(threading.Thread):
             if not self.refused.done():
                 self.refused.set_exception(event["refused"])
         else:
+            self.pass_to_view(event)
+
+    def pass_to_view(self, event: Event) -> None:
+        """Call `on_event`; the training, and what it has to be told, are none the worse for it."""
+        try:
             self.on_event(event)
+        except Exception as error:  # of a store, a server, a terminal
+            if (reason := describe_error(error)) not in self.told:
+                self.told.add(reason)
+                log.warning("train    its progress is not shown in full: %s", reason)
 
     def __enter__(self) -> Self:
         self.start()

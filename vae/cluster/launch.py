@@ -36,7 +36,7 @@ from vae.cluster.interruptible import check_session, run_interruptibly
 from vae.cluster.session import Resources
 from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
-from vae.errors import UserError, describe_error
+from vae.errors import EndedRunError, UserError, describe_error
 from vae.experiments.settings import Experiment
 from vae.runs.run import Run
 from vae.training.checkpoints import History
@@ -92,11 +92,11 @@ def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
     try:
         initialize_model(experiment, torch.zeros((1, *dataset.shape), dtype=torch.uint8))
     except ValueError as error:
-        raise UserError(f"model: {error}") from None
+        raise EndedRunError(f"model: {error}") from None
     except RuntimeError as error:
         if "allocate memory" not in str(error):  # PyTorch has no class of its own for this
             raise
-        raise UserError(f"model: {str(error).splitlines()[0]}") from None
+        raise EndedRunError(f"model: {str(error).splitlines()[0]}") from None
 
 
 def build_trainer(job: dict[str, Any], resources: Resources) -> TorchTrainer:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
+from vae.cpus import count_cpus
 from vae.errors import UserError, extract_message
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local session: two copies of the largest shipped dataset
@@ -87,9 +88,7 @@ def check_local(workers: Workers) -> None:
 
 def count_local_cpus() -> int:
     """CPUs that a local session offers: those of this process, and enough for "auto"."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(CPU_WORKERS, len(os.sched_getaffinity(0)))
-    return max(CPU_WORKERS, os.cpu_count() or 1)  # macOS
+    return max(CPU_WORKERS, count_cpus())
 
 
 @contextmanager
@@ -143,8 +142,8 @@ def start_session(workers: Workers, leaving: threading.Event) -> Resources:
             **({} if address else local),
         )
     except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}") from None
+        where = f"no Ray cluster at RAY_ADDRESS={address}" if address else "no Ray session here"
+        raise UserError(f"{where}: {extract_message(error)}") from error
     if address:
         clear_demand()
     # A cluster that was just started has nodes still joining; a local session has but this one.

@@ -79,7 +79,7 @@ class Worker:
         self.device = ray.train.torch.get_device()
         self.store, self.prefix = open_store(job["store"]), job["checkpoints"]
         self.pictures = job["pictures"]
-        self.channel, self.beat = job["channel"], time.time()
+        self.channel, self.beat = job["channel"], time.monotonic()
         self.start, self.budget_s = read_start(job["lineage"]), job["budget_s"]
         experiment = parse_experiment(job["experiment"])
         ref = DatasetRef.from_json(job["dataset"])
@@ -153,7 +153,7 @@ class Worker:
 
     def after_step(self, history: History, step: int) -> None:
         """Report how far the epoch is, and save it if it is time to. Collective."""
-        if self.shard.rank == 0 and time.time() - self.beat > HEARTBEAT_S:
+        if self.shard.rank == 0 and time.monotonic() - self.beat > HEARTBEAT_S:
             self.report_step(step, saved=False)
         if step < self.fit.context.steps_per_epoch and self.cadence.is_due():
             sums = self.fit.capture_sums()
@@ -184,7 +184,7 @@ class Worker:
 
     def report_step(self, step: int, *, saved: bool) -> None:
         """Report how far the epoch is. Rank 0 alone."""
-        self.beat = time.time()
+        self.beat = time.monotonic()
         epoch, steps = self.fit.state.epoch + 1, self.fit.context.steps_per_epoch
         self.report({"epoch": epoch, "step": step, "steps": steps, "saved": saved})
 

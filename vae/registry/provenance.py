@@ -1,5 +1,6 @@
 """Where the code of a version came from, and on what machine it was published."""
 
+import functools
 import os
 import platform
 import socket
@@ -29,6 +30,7 @@ def describe_origin(workers: object, seconds: float) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def read_revision() -> str:
     """The git commit of this package, and whether files of it differ; "" where it is installed."""
     if not (PACKAGE.parent / ".git").exists():
@@ -49,6 +51,7 @@ def run_git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+@functools.cache
 def read_branch() -> str:
     """The git branch that this package is on; "" where there is none."""
     return run_git("branch", "--show-current") if (PACKAGE.parent / ".git").exists() else ""

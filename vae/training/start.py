@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from vae.errors import RefusedError, UserError
+from vae.errors import EndedRunError, RefusedError, UserError
 from vae.experiments.settings import ModelConfig
 from vae.models.networks import VAE
 from vae.models.saved_model import load_model
@@ -27,7 +27,7 @@ def load_start(store: Store, start: Start) -> VAE:
         except RefusedError:  # the store's words, of no damage
             raise
         except UserError as error:
-            raise UserError(f"train.from {start}: {error}; {REMEDY}") from error
+            raise EndedRunError(f"train.from {start}: {error}; {REMEDY}") from error
 
 
 def check_start(model: VAE, start: Start, config: ModelConfig, shape: tuple[int, int, int]) -> None:
@@ -36,7 +36,7 @@ def check_start(model: VAE, start: Start, config: ModelConfig, shape: tuple[int,
     pairs = {f"model.{name}": (value, ours[name]) for name, value in theirs.items()}
     for what, (found, wanted) in (pairs | {"image size": (model.shape, shape)}).items():
         if found != wanted:
-            raise UserError(
+            raise EndedRunError(
                 f"train.from {start}: its {what} is {show(found)}, the experiment's "
                 f"{show(wanted)}: weights go over to the same network alone; {REMEDY}"
             )

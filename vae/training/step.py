@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from vae.errors import UserError
+from vae.errors import EndedRunError
 from vae.experiments.settings import ObjectiveConfig, TrainConfig
 from vae.models.densities import Densities
 from vae.models.networks import DTYPES, VAE
@@ -22,7 +22,7 @@ from vae.training.epoch_sums import EpochSums
 Forward = Callable[[Tensor, Tensor], Densities]
 
 
-class DivergedError(UserError):
+class DivergedError(EndedRunError):
     """The loss or gradient stopped being finite; the model is as it was before the bad update."""
 
 
