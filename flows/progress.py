@@ -137,16 +137,12 @@ class FitProgress:
     """Tells of every event of the final training. `experiment`: what is trained."""
 
     def __init__(self, session: Session, experiment: Experiment) -> None:
-        self.session, self.experiment = session, experiment
+        self.session = session
+        self.tracked = session.track("train", experiment)  # W&B is asked while Ray starts
         self.epochs = experiment.train.epochs
         self.line_at: float | None = None  # when the last line was, or the first step is told of
         self.shared = experiment.shared_epochs
         self.taken = False  # whether its curves begin with the epochs of the winning trial
-
-    @property
-    def tracked(self) -> TrackedRun:
-        """The W&B run of the training."""
-        return self.session.track("train", self.experiment)
 
     def __call__(self, event: Event) -> None:
         if "row" in event:
@@ -211,6 +207,7 @@ class FitProgress:
         log.info("train    %s", line)
         self.session.view.on_figures("train", line)
         self.tracked.set_summary({METRIC: bound, BEST_LOSS: loss, "best_epoch": best_epoch})
+        self.tracked.finish()
 
     def tell_divergence(self, error: Exception) -> None:
         """An alert, to those who asked W&B for them."""

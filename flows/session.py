@@ -90,10 +90,12 @@ class Session:
     def track(self, job: str, experiment: Experiment, trial: int | None = None) -> TrackedRun:
         """The W&B run of a job ("search", "train" or "evaluate") or of one trial of the search.
 
-        Opened when first asked for. `experiment`: with the settings that it runs with.
+        Opened when first asked for, continued where it is finished. `experiment`: with the settings
+        that it runs with.
         """
         label = describe_label(self.run, job, trial)
-        if label.run_id not in self.tracked:
+        known = self.tracked.get(label.run_id)
+        if known is None or known.finished:
             facts = {"attempt": self.attempt} | ({"trial": trial} if trial else {})
             config = describe_config(self.run, experiment, self.dataset) | facts
             self.tracked[label.run_id] = self.tracker.start_run(label, config)

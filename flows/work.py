@@ -142,11 +142,14 @@ def train_winner(session: Session) -> Work:
 
 def evaluate_best_epoch(session: Session) -> Work:
     """Judge the best epoch on the test split, which nothing before this has read."""
-    run, ref, model = session.run, session.dataset, load_trained_model(session)
-    metrics, spans = judge(model, read_winner(session), ref, run.store, session.resources)
+    run, ref, winner = session.run, session.dataset, read_winner(session)
+    tracked = session.track("evaluate", winner)
+    tracked.use_reference(refer_to_dataset(ref, run.store.uri))
+    model = load_trained_model(session)
+    metrics, spans = judge(model, winner, ref, run.store, session.resources)
     test_metrics = {f"test/{name}": value for name, value in metrics.items()}
     named = {METRIC: session.require_result("train")[METRIC]} | test_metrics
-    session.track("evaluate", read_winner(session)).set_summary(named)
+    tracked.set_summary(named)
     tell_evaluation(session, metrics)
     return {"metrics": named}, spans
 
@@ -174,7 +177,7 @@ def publish_model(session: Session) -> Work:
     if promotion.best:
         tell_promotion(session, published, previous)
         notify_promoted(format_publication(run.experiment.name, result), published.uri)
-    track_publication(session, published, ref, earlier["evaluate"]["metrics"])
+    track_publication(session, published, earlier["evaluate"]["metrics"])
     return result, []
 
 
@@ -195,18 +198,16 @@ def tell_promotion(session: Session, published: Publication, previous: str | Non
         log.warning("publish  Prefect was not told of the promotion: %s", extract_message(error))
 
 
-def track_publication(
-    session: Session, published: Publication, ref: DatasetRef, metrics: dict[str, float]
-) -> None:
+def track_publication(session: Session, published: Publication, metrics: dict[str, float]) -> None:
     """Show the version in W&B: its pictures, and the model as made from the dataset."""
     tracked, name = session.track("evaluate", read_winner(session)), session.run.experiment.name
     tracked.show({f"pictures/{key}": Picture(png, key) for key, png in published.pictures.items()})
     tracked.set_summary(metrics | {"version": published.version})
-    tracked.use_reference(refer_to_dataset(ref, session.run.store.uri))
     tracked.log_reference(refer_to_model(name, published, metrics))
     if published.promotion.best:
         told = format_promotion(published.promotion._asdict() | {"notes": published.notes})
         tracked.alert(f"{name} has a new best", f"{name}@{published.version}: {told}")
+    tracked.finish()
 
 
 def judge_again(session: Session, manifest: Manifest) -> float | None:

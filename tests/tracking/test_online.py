@@ -137,10 +137,17 @@ def test_an_alias_is_moved_by_hand(
     assert catch_refusal(move_alias, "m", "v2", "best") == "W&B is offline (WANDB_MODE)"
 
 
-def test_a_slow_server_stalls_nobody(online: WandbServer, tmp_path: Path) -> None:
-    """Every call is back long before the server has answered the first question."""
+def test_a_slow_server_stalls_nobody_and_loses_nothing(online: WandbServer, tmp_path: Path) -> None:
+    """Every call is back before the first answer; what is not sent in time, is sent by a push."""
     online.delay_s = 1.0
-    with Tracker("run-7", tmp_path) as tracker:
+    with Tracker("run-7", tmp_path, close_seconds=24) as tracker:
         track_epochs(tracker, range(1, 50), attempt=1)
+        for trial in range(4):
+            run = tracker.start_run(Label(f"7-{trial}", "search", f"trial {trial}"), {})
+            run.log({"epoch": 1, "val/loss": 2.0}, step=10)
         assert "7-train" not in online.runs
+    assert "7-3" not in online.runs
+    online.delay_s = 0.0
+    assert push(tracker.unsent) == tracker.unsent
     assert len(online.runs["7-train"].history) == 49
+    assert [len(online.runs[f"7-{trial}"].history) for trial in range(4)] == [1, 1, 1, 1]

@@ -12,7 +12,7 @@ class Background:
     """A bounded queue of calls to one library, made in order on one daemon thread.
 
     `submit` returns at once and never raises. What could not be done is counted, warned of once per
-    kind on `logger`, and totalled by `close`.
+    kind on `logger`, and totalled by `tell_lost`.
     """
 
     def __init__(self, library: str, logger: logging.Logger, *, limit: int = 10_000) -> None:
@@ -67,13 +67,21 @@ class Background:
         )
 
     def close(self, seconds: float) -> bool:
-        """Wait until every call is made, `seconds` at most; return whether all were."""
-        self._closed = True
-        self._calls.put(None)
+        """Take no more calls, and wait `seconds` at most; return whether all are made by then.
+
+        It may be called again, to wait on.
+        """
+        if not self._closed:
+            self._closed = True
+            self._calls.put(None)
         self._thread.join(seconds)
-        if self._lost:
-            self._logger.warning("%s did not receive %d updates", self._library, self._lost)
         return not self._thread.is_alive()
+
+    def tell_lost(self) -> None:
+        """After `close`: warn of how many updates the library did not receive, if any."""
+        waiting = self._calls.qsize() - 1 if self._thread.is_alive() else 0  # one is the end
+        if lost := self._lost + max(0, waiting):
+            self._logger.warning("%s did not receive %d updates", self._library, lost)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -104,22 +104,18 @@ class TrackedRun:
         level = "ERROR" if error else "INFO"
         self._submit("alert", lambda run: run.alert(title, text, level=level))
 
+    @property
+    def finished(self) -> bool:
+        """Whether it takes no more updates; a run of the same id continues it."""
+        return self._finished
+
     def finish(self, exit_code: int = 0) -> None:
         """End the run, once; a non-zero code marks it failed."""
         if not self._finished:
             self._finished = True
-            self._submit("finish", lambda run: self._finish(run, exit_code), must=True)
+            session = self._session
+            session.background.submit(lambda: session.finish(self, exit_code), must=True)
 
-    def _finish(self, run: "wandb.Run", exit_code: int) -> None:
-        del self._session.opened[self]
-        try:
-            run.finish(exit_code=exit_code)
-        except BaseException:
-            self._session.note_unsent(run)
-            raise
-
-    def _submit(
-        self, what: str, call: Callable[["wandb.Run"], object], *, must: bool = False
-    ) -> None:
+    def _submit(self, what: str, call: Callable[["wandb.Run"], object]) -> None:
         session = self._session
-        session.background.submit(lambda: session.perform(self, what, call), must=must)
+        session.background.submit(lambda: session.perform(self, what, call))

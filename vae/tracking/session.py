@@ -5,9 +5,10 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vae.tracking.background import Background
 from vae.tracking.values import Label
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
 SYSTEM_METRICS = frozenset({"train"})  # job types that sample CPU, memory and GPU
 FULL_DISK_BYTES = 2**20
 INIT_SECONDS = 20.0  # for a server to answer; WANDB_INIT_TIMEOUT overrides it
+ERROR_REPORTING = "WANDB_ERROR_REPORTING"  # what wandb tells of itself, for which its end waits
 
 Mode = Literal["online", "offline", "disabled"]
 logger = logging.getLogger("vae.tracking")
+
+
+class Ending(NamedTuple):
+    """A run that is being finished, and where."""
+
+    run: "wandb.Run"
+    thread: threading.Thread
 
 
 class Session:
@@ -45,6 +54,7 @@ class Session:
         self._project = project
         self._mode = mode  # None until it is known whether a key is configured
         self._finish_seconds = finish_seconds
+        self._endings: list[Ending] = []
         self._begun = False
 
     def open(self, key: object, label: Label, config: dict[str, object]) -> None:
@@ -54,10 +64,10 @@ class Session:
             call = self.background.attempt
             return call(what, lambda: self._open(key, label, config)) is None
 
+        self._join([one for one in self._endings if one.run.id == label.run_id])  # it goes on
         if attempt("init"):
             return
-        if self._mode != "disabled":
-            self._mode = "offline"
+        self.go_offline()
         if not self.opened:
             self.end()  # nobody needs the service, which may be what failed
         if not attempt("init again"):
@@ -75,8 +85,35 @@ class Session:
                 self.opened.clear()
                 self.end()  # so that the next run starts another one
 
+    def finish(self, key: object, exit_code: int) -> None:
+        """Begin to end a run: the server may take its time, and no other run waits for it."""
+        run = self.opened.pop(key, None)
+        if run is None:
+            self.background.count_lost()
+            return
+        thread = threading.Thread(target=self._finish, args=(run, exit_code), daemon=True)
+        thread.start()
+        alive = [one for one in self._endings if one.thread.is_alive()]
+        self._endings = [*alive, Ending(run, thread)]
+
+    def _finish(self, run: "wandb.Run", exit_code: int) -> None:
+        if self.background.attempt("finish", lambda: run.finish(exit_code=exit_code)):
+            self.background.count_lost()
+            self.note_unsent(run)
+
+    def _join(self, endings: list[Ending]) -> None:
+        """Wait until these runs have ended, which `finish_seconds` bounds."""
+        for ending in endings:
+            ending.thread.join()
+
+    def go_offline(self) -> None:
+        """Open whatever is opened from now on offline; called from any thread."""
+        if self._mode != "disabled":
+            self._mode = "offline"
+
     def end(self) -> None:
         """Stop wandb's service and remove what wandb registered in this process."""
+        self._join(self._endings)
         if self._begun:
             self._begun = False
             self.background.attempt("teardown", _teardown)
@@ -134,8 +171,9 @@ class Session:
             logger.warning("W&B lacks a part of %s, which is in %s", run.name, path)
 
     def note_all_unsent(self) -> None:
-        """The same of every run that is open; called from any thread."""
-        for run in list(self.opened.values()):
+        """The same of every run that is open or not yet ended; called from any thread."""
+        ending = [one.run for one in self._endings if one.thread.is_alive()]
+        for run in [*self.opened.values(), *ending]:
             self.note_unsent(run)
 
     def _check_disk(self) -> None:
@@ -165,7 +203,8 @@ class Session:
         import wandb
 
         hooks = sys.exit, sys.excepthook
-        wandb.setup(wandb.Settings(silent=True))
+        with quiet_service():
+            wandb.setup(wandb.Settings(silent=True))
         sys.exit, sys.excepthook = hooks  # wandb replaces both for the whole process
         self._begun = True
         if self._mode in (None, "online"):
@@ -175,6 +214,19 @@ class Session:
                 logger.warning("W&B is offline: WANDB_MODE is online, but no key is configured")
             self._mode = "online" if key else "offline"
         wandb.setup(wandb.Settings(mode=self._mode))  # offline, this also stops its telemetry
+
+
+@contextmanager
+def quiet_service() -> Iterator[None]:
+    """A context in which wandb starts a service that reports nothing of itself, unless asked to."""
+    if ERROR_REPORTING in os.environ:
+        yield
+        return
+    os.environ[ERROR_REPORTING] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[ERROR_REPORTING]
 
 
 def _refuse_to_stop() -> None:

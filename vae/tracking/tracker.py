@@ -76,19 +76,27 @@ class Tracker:
         return run
 
     def close(self, exit_code: int = 0) -> None:
-        """Finish the open runs, wait `close_seconds` at most, and warn of what W&B did not get."""
+        """Finish the open runs, wait `close_seconds` at most, and warn of what W&B did not get.
+
+        Runs that W&B has not heard of after a sixth of it are written to files, as offline: what is
+        queued for them would be lost otherwise.
+        """
         for run in self._runs:
             run.finish(exit_code)
         if self._closed:
             return
         self._closed = True
-        background = self._session.background
-        background.submit(self._session.end, must=True)
+        session, background = self._session, self._session.background
+        background.submit(session.end, must=True)
         limit = self._close_seconds
-        if not background.close(min(limit, BROKEN_CLOSE_SECONDS) if background.failed else limit):
-            logger.warning("W&B is stuck and left behind; see %s", self._session.directory)
-            self._session.note_all_unsent()
-            self._session.leave_behind()
+        limit = min(limit, BROKEN_CLOSE_SECONDS) if background.failed else limit
+        if not background.close(limit / 6):
+            session.go_offline()
+            if not background.close(limit * 5 / 6):
+                logger.warning("W&B is stuck and left behind; see %s", session.directory)
+                session.note_all_unsent()
+                session.leave_behind()
+        background.tell_lost()
 
     def __enter__(self) -> Self:
         return self
