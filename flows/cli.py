@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import inference, pictures, registry, tracking
+from flows.commands import curation, inference, pictures, registry, tracking
 from flows.commands import runs as run_commands
 from flows.commands.options import StoreUri
 from flows.stages import NAMES, STAGES
@@ -112,6 +112,7 @@ def settings(
 
 
 app.add_typer(registry.app)
+app.add_typer(curation.app)
 
 
 @app.command()

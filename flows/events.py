@@ -11,6 +11,7 @@ from vae.registry.promote import METRIC
 
 DATA_CHANGED = "vae.data.changed"
 PROMOTED = "vae.model.promoted"
+DELETED = "vae.model.deleted"
 
 
 def emit_data_changed(name: str, payload: dict[str, Any]) -> None:
@@ -41,6 +42,11 @@ def emit_promoted(name: str, best: NewBest) -> None:
         "uri": best.uri,
     }
     emit(PROMOTED, f"vae.model.{name}", name, payload)
+
+
+def emit_deleted(name: str, payload: dict[str, Any]) -> None:
+    """Say that a version of a model is no more; raises if it can't be said."""
+    emit(DELETED, f"vae.model.{name}", name, {"model": name} | payload)
 
 
 def emit(event: str, resource_id: str, name: str, payload: dict[str, Any]) -> None:

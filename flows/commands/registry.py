@@ -1,23 +1,19 @@
-"""The registry: look at versions, fetch one, choose the best, name and delete them."""
+"""The registry: look at versions, and fetch one."""
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from flows.commands.options import Named, StoreUri, Why, split_exactly, split_named
+from flows.commands.options import Named, StoreUri, split_named
 from flows.commands.writing import write_text
 from vae.errors import UserError
 from vae.store.progress import TRANSFERS
-
-if TYPE_CHECKING:
-    from vae.registry.pointers import Best
-    from vae.store.promises import Store
 
 app = typer.Typer()
 
@@ -129,93 +125,10 @@ def show_transfers() -> Iterator[None]:
 
 
 @app.command()
-def promote(model: Named, why: Why = "", store: StoreUri = "./store") -> None:
-    """Make a version the best, whatever its bound is; Prefect and W&B are told."""
-    from vae.registry.curate import promote_by_hand
-    from vae.registry.read import resolve
-    from vae.store.open import open_store
-
-    name, version = split_exactly(model)
-    opened = open_store(store)
-
-    def move() -> "Best":
-        _, manifest = resolve(opened, name, version)
-        return promote_by_hand(opened, name, manifest.version, why)
-
-    move_best_and_tell(opened, name, move)
-
-
-@app.command()
-def rollback(
-    name: Annotated[str, typer.Argument(help="A model.")],
-    why: Why = "",
-    store: StoreUri = "./store",
-) -> None:
-    """Make the version the best that the best was chosen over; again, and it goes further back."""
-    from vae.registry.curate import roll_back
-    from vae.store.open import open_store
-
-    opened = open_store(store)
-    move_best_and_tell(opened, name, lambda: roll_back(opened, name, why))
-
-
-def move_best_and_tell(store: "Store", name: str, move: "Callable[[], Best]") -> None:
-    """Have `move` make another version the best, and tell whom it concerns."""
-    from vae.registry.pointers import read_best
-
-    with store.explain_errors():
-        before, _ = read_best(store, name)
-        best = move()
-    typer.echo(f"the best of {name} is {best.version}, {best.metric} {best.value:.2f} nats")
-    from flows.moves import tell_best
-
-    with store.explain_errors():
-        typer.echo("\n".join(tell_best(store, name, best, before)))
-
-
-@app.command()
-def alias(
-    model: Named,
-    alias: Annotated[str, typer.Argument(help="What it is to be called, such as prod.")],
-    why: Why = "",
-    store: StoreUri = "./store",
-) -> None:
-    """Give a version a name of its own, or a name another version; W&B is told."""
-    from vae.registry.curate import set_alias
-    from vae.registry.read import resolve
-    from vae.store.open import open_store
-
-    name, version = split_exactly(model)
-    opened = open_store(store)
-    with opened.explain_errors():
-        _, manifest = resolve(opened, name, version)
-        set_alias(opened, name, manifest.version, alias, why)
-    typer.echo(f"{name}@{alias} is {manifest.version}")
-    from flows.moves import tell_wandb
-
-    typer.echo(tell_wandb(name, manifest.version, alias))
-
-
-@app.command()
-def delete(model: Named, store: StoreUri = "./store") -> None:
-    """Delete a version, never the best or one with an alias."""
-    from vae.registry.curate import delete_version
-    from vae.registry.read import resolve
-    from vae.store.open import open_store
-
-    name, version = split_exactly(model)
-    opened = open_store(store)
-    with opened.explain_errors():
-        _, manifest = resolve(opened, name, version)
-        delete_version(opened, name, manifest.version)
-    typer.echo(f"{name}@{manifest.version} is deleted, {len(manifest.files)} files")
-
-
-@app.command()
 def history(
     name: Annotated[str, typer.Argument(help="A model.")], store: StoreUri = "./store"
 ) -> None:
-    """List every move of a model's best and of its aliases, the newest last."""
+    """List every move of a model's best and of its aliases, and every deletion, the newest last."""
     from vae.registry.names import find_versions
     from vae.registry.pointers import list_moves
     from vae.registry.table import format_moves

@@ -116,6 +116,8 @@ def test_new_images_are_trained_on_and_what_came_of_it_is_told(
     assert by_hand.keys() == promoted["payload"].keys()
     old = promoted["payload"]
     assert by_hand["previous"] == {"version": old["version"], "value": old["value"]}
+    [deleted] = until(served, tmp_path, lambda: find_events(api, "vae.model.deleted", MODEL))
+    assert deleted["payload"]["version"] == "by-hand"
 
     command(environment, "prefect", "deployment", "run", "watch/shapes")
     until(served, tmp_path, lambda: "nothing new: 60 files" in str(find_messages(api, "watch")))
@@ -128,7 +130,7 @@ def test_new_images_are_trained_on_and_what_came_of_it_is_told(
 
 
 def move_by_hand(environment: dict[str, str], tmp_path: Path, best: str) -> None:
-    """Another version is made the best, and then no more; Prefect is told, W&B is offline."""
+    """Another version is made the best, then no more, then is deleted; Prefect is told of each."""
     store = open_store(environment["VAE_STORE"])
     folder = write_version(tmp_path / "by-hand", 1000.0)
     publish_version(store, "by-hand", folder, name="tiny-shapes")
@@ -140,6 +142,8 @@ def move_by_hand(environment: dict[str, str], tmp_path: Path, best: str) -> None
         said = command(environment, "vae", *given).splitlines()
         assert said[0].startswith(f"the best of tiny-shapes is {now}, ")
         assert said[1:] == [f"Prefect was told: vae.model.promoted of {MODEL}", unmoved]
+    said = command(environment, "vae", "delete", "tiny-shapes@by-hand").splitlines()
+    assert said[1] == f"Prefect was told: vae.model.deleted of {MODEL}"
 
 
 def check_told(api: Api, run: dict[str, Any], promoted: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Who is told that a person moved the best, and what is said where nobody can be."""
+"""Who is told of what a person decided, and what is said where nobody can be."""
 
 import socket
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.moves import tell_best
+from flows.moves import tell_best, tell_deletion
 from tests.support.versions import publish_version, write_version
 from vae.registry.curate import promote_by_hand
 from vae.registry.pointers import Best
+from vae.registry.read import read_manifest
 from vae.store.promises import Store
 
 UNMOVED = "W&B's alias best was not moved: W&B is offline (WANDB_MODE)"
@@ -27,6 +28,8 @@ def test_without_a_server_prefect_is_no_matter(local: Store, best: Best) -> None
     """One line, about W&B."""
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         assert tell_best(local, "m", best, None) == [UNMOVED]
+        told = tell_deletion(local, read_manifest(local, "m", "v1")[1], "")
+    assert told == ["W&B's artifact of v1 was not tagged: W&B is offline (WANDB_MODE)"]
 
 
 def test_a_server_that_is_away_is_a_line(local: Store, best: Best) -> None:

@@ -13,13 +13,19 @@ from tests.support.refusals import catch_refusal
 from tests.support.versions import best_of, publish_version, write_version
 from vae.errors import UserError
 from vae.files import TEMPORARY, hash_bytes
-from vae.registry.curate import delete_version, promote_by_hand, roll_back, set_alias
+from vae.registry.curate import (
+    delete_version,
+    promote_by_hand,
+    remove_alias,
+    roll_back,
+    set_alias,
+)
 from vae.registry.names import match_version, shorten
 from vae.registry.pointers import BEST, list_moves
 from vae.registry.promote import promote
 from vae.registry.pull import WEIGHTS, pull
 from vae.registry.read import list_versions, resolve
-from vae.registry.table import describe_version, find_changes, format_versions
+from vae.registry.table import describe_version, find_changes, format_moves, format_versions
 from vae.store.promises import Store
 
 VERSIONS = ("20260101T000000-a", "20260102T000000-b", "20260102T000000-c")
@@ -62,6 +68,8 @@ def test_every_move_is_in_the_history(filled: Store) -> None:
     assert promote_by_hand(filled, "m", c, "it was not").value == 88.0
     set_alias(filled, "m", b, "prod", "for the shop")
     set_alias(filled, "m", c, "prod", "better")
+    assert remove_alias(filled, "m", "prod", "closed").version == c
+    delete_version(filled, "m", b, "blurred")
     assert told(filled) == [
         ("best", "", a, "better"),
         ("best", a, b, "better"),
@@ -71,10 +79,15 @@ def test_every_move_is_in_the_history(filled: Store) -> None:
         ("best", a, c, "by hand"),
         ("prod", "", b, "by hand"),
         ("prod", b, c, "by hand"),
+        ("prod", c, c, "removed"),
+        ("", b, b, "deleted"),
     ]
     moves = [says.move for _, says in list_moves(filled, "m")]
     assert [move.run for move in moves if move][:4] == ["run-1", "run-1", "run-1", ""]
     assert all(move and move.host and move.why and move.when > "2026" for move in moves)
+    lines = format_moves(list_moves(filled, "m"))
+    assert [line.partition("  ")[2] for line in lines[-4::2]] == [f"@prod: {c} → none", b]
+    assert lines[-1].strip().startswith("deleted, by ") and lines[-1].endswith(": blurred")
 
 
 def test_a_mover_that_is_killed_takes_no_record_away(full: Store) -> None:
@@ -135,13 +148,35 @@ def test_short_names_are_unique_and_mean_their_version() -> None:
         assert match_version(short[version], names, "m") == version
 
 
+def test_an_alias_that_was_removed_names_nothing(filled: Store) -> None:
+    """Nobody finds a version by it, it holds none, and it may be given again."""
+    a, b, _ = VERSIONS
+    for version in (a, b):
+        set_alias(filled, "m", version, "prod", "")
+        remove_alias(filled, "m", "prod", "")
+    assert "no version 'prod'" in catch_refusal(resolve, filled, "m", "prod")
+    assert not any(info.aliases for info in list_versions(filled, "m"))
+    delete_version(filled, "m", b, "")
+    assert [move[:3] for move in told(filled) if move[0] == "prod"] == [
+        ("prod", "", a),
+        ("prod", a, a),
+        ("prod", "", b),
+        ("prod", b, b),
+    ]
+    set_alias(filled, "m", a, "stage", "")
+    said = catch_refusal(remove_alias, filled, "m", "stagee", "")
+    assert said == "model 'm' has no alias 'stagee', did you mean 'stage'?"
+    assert "has no alias 'prod'" in catch_refusal(remove_alias, filled, "m", "prod", "")
+
+
 def test_what_a_pointer_names_stays(filled: Store, tmp_path: Path) -> None:
     """The best and an aliased version can't be deleted; going back skips one that is."""
     a, b, c = VERSIONS
     set_alias(filled, "m", a, "prod", "")
     for version in (a, c):
-        assert "have that name another first" in catch_refusal(delete_version, filled, "m", version)
-    delete_version(filled, "m", b)
+        said = catch_refusal(delete_version, filled, "m", version, "")
+        assert "have that name another first" in said
+    delete_version(filled, "m", b, "")
     assert not filled.list(f"models/m/versions/{b}")
     assert [info.version for info in list_versions(filled, "m")] == [a, c]
     assert roll_back(filled, "m", "").version == a
@@ -190,7 +225,7 @@ def test_racing_hands(store: Store, tmp_path: Path) -> None:
         barrier.wait()
         with suppress(UserError):
             if number % 2:
-                delete_version(store, "m", VERSIONS[0])
+                delete_version(store, "m", VERSIONS[0], "race")
             else:
                 promote_by_hand(store, "m", VERSIONS[number // 4], "race")
 

@@ -40,8 +40,17 @@ class ArtifactAnswers:
             target["aliases"].append(new)
         return {"addAliases": {"success": True}}
 
+    def answer_DeleteAliases(self, given: Json) -> Json:
+        asked = given["input"]
+        gone = {each["alias"] for each in asked["aliases"]}
+        target = self.artifacts[int(asked["artifactID"])]
+        target["aliases"] = [each for each in target["aliases"] if each["alias"] not in gone]
+        return {"deleteAliases": {"success": True}}
+
     def answer_UpdateArtifact(self, given: Json) -> Json:
-        index = int(given["input"]["artifactID"])
+        asked = given["input"]
+        index = int(asked["artifactID"])
+        self.artifacts[index]["tags"] = [*(asked["tagsToAdd"] or [])]
         return {"result": {"artifact": describe(index, self.artifacts[index])}}
 
 

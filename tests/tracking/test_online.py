@@ -11,7 +11,7 @@ from tests.support.wandb_runs import (
     warnings_in,
 )
 from tests.support.wandb_server import KEY, WandbServer, serve_wandb
-from vae.tracking.aliases import move_alias
+from vae.tracking.aliases import drop_alias, mark_deleted, move_alias
 from vae.tracking.sync import push
 from vae.tracking.tracker import Tracker
 from vae.tracking.values import Histogram, Label, Picture, Reference
@@ -130,6 +130,10 @@ def test_an_alias_is_moved_by_hand(
     first, second = online.list_aliases("m")
     assert ("best" in first, "best" in second) == (True, False)
     assert ("prod" in first, "prod" in second) == (False, True)
+    assert drop_alias("m", "v2", "prod") == "team/vae-pipeline/m:v1"
+    assert mark_deleted("m", "v1") == "team/vae-pipeline/m:v0"
+    assert [aliases - {"latest"} for aliases in online.list_aliases("m")] == [set(), set()]
+    assert online.artifacts[0]["tags"] == [{"tagName": "deleted"}]
     for collection, version in (("m", "v3"), ("other", "v1")):
         said = catch_refusal(move_alias, collection, version, "best")
         assert f"W&B has no team/vae-pipeline/{collection} of version {version}" in said

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.support.filled_stores import NAME, FilledStore
-from vae.registry.curate import promote_by_hand
+from vae.registry.curate import promote_by_hand, remove_alias, set_alias
 from vae.store.promises import Store
 from vae.upkeep.look import collect_texts, look
 from vae.upkeep.survey import Survey
@@ -74,13 +74,15 @@ def test_a_damaged_pointer_is_named(filled: FilledStore, data: bytes) -> None:
 
 
 def test_what_pointers_name(filled: FilledStore) -> None:
-    """Every text in such an object may be a version's name, also behind NAME@."""
+    """Every text in such an object may be a version's name, also behind NAME@, until removed."""
     for version in ("v1", "v2", "v3", "v4"):
         filled.add_version(version)
     said = {"production": "v2", "staging": [{"is": f"{NAME}@v3"}]}
     filled.store.put(f"models/{NAME}/aliases.json", json.dumps(said).encode())
     promote_by_hand(filled.store, NAME, "v4", "")
     promote_by_hand(filled.store, NAME, "v1", "")
+    set_alias(filled.store, NAME, "v4", "prod", "")
+    remove_alias(filled.store, NAME, "prod", "")
     pointers = look(filled.store).pointers[NAME]
     assert (pointers.best, pointers.previous, pointers.damage) == ("v1", "v4", "")
     assert pointers.named & {"v1", "v2", "v3", "v4"} == {"v2", "v3"}

@@ -1,13 +1,18 @@
 """What a person decides: which version is the best, what aliases name, what is deleted."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
-from vae.errors import UserError
+from vae.errors import UserError, suggest
 from vae.files import hash_bytes
 from vae.registry.manifest import MANIFEST, Manifest
 from vae.registry.names import find_manifests, find_versions, locate_model, locate_version
 from vae.registry.pointers import (
     BEST,
+    DELETED,
+    NONE,
+    REMOVED,
     Best,
     Move,
     Pointer,
@@ -26,6 +31,7 @@ from vae.store.probe import check_promises
 from vae.store.promises import Conflict, Store
 
 CHOSEN = ("better", "by hand")  # moves to a version for its own sake
+Refuse = Callable[[], None]  # raises UserError
 
 
 def promote_by_hand(store: Store, name: str, version: str, why: str) -> Best:
@@ -93,10 +99,26 @@ def set_alias(store: Store, name: str, version: str, alias: str, why: str) -> Po
     check_promises(store)
     data, _ = read_manifest(store, name, version)
     old = read_pointer(store, name, check_alias(alias))
-    move = Move.now(old[0].version if old[0] else "", "by hand", why)
+    before = old[0].version if old[0] and not old[0].removed else ""
+    move = Move.now(before, "by hand", why)
     new = Pointer(version=version, manifest_sha256=hash_bytes(data), move=move)
     move_by_hand(store, name, alias, new, old)
     return new
+
+
+def remove_alias(store: Store, name: str, alias: str, why: str) -> Pointer:
+    """Have an alias name no version any more; what it said before. Raises UserError."""
+    check_promises(store)
+    before, token = read_pointer(store, name, check_alias(alias))
+    if before is None or before.removed:
+        hint = suggest(alias, list(read_aliases(store, name)))
+        raise UserError(f"model {name!r} has no alias {alias!r}{hint}")
+    gone = replace(before, move=Move.now(before.version, REMOVED, why))
+    try:
+        move_pointer(store, name, alias, gone, (before, token))
+    except Conflict:
+        raise UserError(format_conflict(name, alias)) from None
+    return before
 
 
 def move_by_hand(
@@ -106,14 +128,17 @@ def move_by_hand(
     try:
         move_pointer(store, name, pointer, new, old)
     except Conflict:
-        raise UserError(
-            f"{name}@{pointer} was moved by somebody else meanwhile: look again"
-        ) from None
+        raise UserError(format_conflict(name, pointer)) from None
     try:
         read_manifest(store, name, new.version)
     except UserError:
         take_back(store, name, pointer, new, old[0])
         raise
+
+
+def format_conflict(name: str, pointer: str) -> str:
+    """Why a pointer was not moved."""
+    return f"{name}@{pointer} was moved by somebody else meanwhile: look again"
 
 
 def take_back(store: Store, name: str, pointer: str, new: Pointer, old: Pointer | None) -> None:
@@ -126,21 +151,32 @@ def take_back(store: Store, name: str, pointer: str, new: Pointer, old: Pointer 
             store.replace(locate_pointer(name, pointer), old.to_bytes(), token)
 
 
-def delete_version(store: Store, name: str, version: str) -> Manifest:
+def delete_version(
+    store: Store, name: str, version: str, why: str, refuse_if_needed: Refuse = lambda: None
+) -> Manifest:
     """Delete a version that no pointer names; what its manifest said.
 
-    Raises UserError if it is the best or has an alias, also if it becomes so meanwhile.
+    `refuse_if_needed` raises UserError if somebody else needs it. Raises UserError then, and if it
+    is the best or has an alias, also if it becomes so meanwhile.
     """
+
+    def refuse() -> None:
+        refuse_if_named(store, name, version)
+        refuse_if_needed()
+
     data, manifest = read_manifest(store, name, version)
-    refuse_if_named(store, name, version)
+    refuse()
     folder = locate_version(name, version)
     store.delete(f"{folder}/{MANIFEST}")  # first: without it there is no version
     try:
-        refuse_if_named(store, name, version)
+        refuse()
     except UserError:  # it was promoted after the first look
         with suppress(FileExistsError):  # two delete it
             store.create(f"{folder}/{MANIFEST}", data)
         raise
+    move = Move.now(version, DELETED, why)
+    gone = Pointer(version=version, manifest_sha256=hash_bytes(data), move=move)
+    record_move(store, name, NONE, gone)
     store.delete(folder)
     return manifest
 

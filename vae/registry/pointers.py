@@ -18,6 +18,8 @@ from vae.registry.names import check_plain, locate_model
 from vae.store.promises import Store
 
 BEST = "best"
+NONE = ""  # where the history tells of a version itself, not of a pointer
+REMOVED, DELETED = "removed", "deleted"  # kinds of moves from a version to none
 LATEST = "latest"  # the newest version: computed, nothing that is stored
 
 
@@ -26,7 +28,7 @@ class Move:
     """How a pointer came to name its version."""
 
     previous: str  # the version that it named before; "" for none
-    kind: str  # better, judged again, by hand, rolled back
+    kind: str  # better, judged again, by hand, rolled back, removed; deleted, of a version
     why: str
     when: str  # UTC, ISO 8601
     host: str
@@ -42,11 +44,19 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class Pointer:
-    """A version under a name of its own; `move` is None where version 0.1 wrote it."""
+    """A version under a name of its own; `move` is None where version 0.1 wrote it.
+
+    An alias that was removed says so and stays, for nothing else can be replaced if unchanged.
+    """
 
     version: str
     manifest_sha256: str
     move: Move | None = None
+
+    @property
+    def removed(self) -> bool:
+        """Whether it names its version no longer."""
+        return self.move is not None and self.move.kind == REMOVED
 
     def to_bytes(self) -> bytes:
         """The object as it is stored."""
@@ -119,11 +129,11 @@ def read_best(store: Store, name: str) -> tuple[Best | None, str | None]:
 
 
 def read_aliases(store: Store, name: str) -> dict[str, Pointer]:
-    """A model's aliases. Raises IntegrityError for a damaged one."""
+    """A model's aliases, but none that was removed. Raises IntegrityError for a damaged one."""
     folder = f"{locate_model(name)}/aliases"
     names = [key.removeprefix(f"{folder}/").removesuffix(".json") for key in store.list(folder)]
     found = {alias: read_pointer(store, name, alias)[0] for alias in names}
-    return {alias: pointer for alias, pointer in found.items() if pointer}
+    return {alias: says for alias, says in found.items() if says and not says.removed}
 
 
 def move_pointer(

@@ -131,7 +131,7 @@ def resolve(store: Store, name: str, given: str = BEST) -> tuple[bytes, Manifest
     if given == LATEST:
         return read_manifest(store, name, versions[-1])
     pointer = None if given in versions else read_pointer(store, name, given)[0]
-    if pointer is not None:
+    if pointer is not None and not pointer.removed:
         return _read_named_manifest(store, name, given, pointer, versions)
     if given == BEST:
         raise UserError(

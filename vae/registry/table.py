@@ -11,7 +11,7 @@ from vae.experiments.settings import Experiment
 from vae.experiments.table import flatten
 from vae.registry.manifest import Manifest
 from vae.registry.names import SHORT, shorten
-from vae.registry.pointers import Pointer
+from vae.registry.pointers import DELETED, REMOVED, Pointer
 from vae.registry.promote import METRIC
 from vae.registry.read import VersionInfo
 
@@ -142,7 +142,9 @@ def format_moves(moves: Sequence[tuple[str, Pointer]]) -> list[str]:
     lines = []
     for pointer, says in moves:
         if (move := says.move) is not None:
-            what = f"@{pointer}: {move.previous or 'none'} → {says.version}"
+            ended = move.kind in (REMOVED, DELETED)
+            what = f"{move.previous or 'none'} → {'none' if ended else says.version}"
+            what = f"@{pointer}: {what}" if pointer else says.version
             who = f"run {move.run} on {move.host}" if move.run else move.host
             lines.append(f"{move.when[:19]}  {what}")
             lines.append(f"    {move.kind}, by {who}{f': {move.why}' if move.why else ''}")

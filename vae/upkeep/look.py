@@ -12,7 +12,7 @@ from vae.registry.curate import find_predecessor
 from vae.registry.lineage import Lineage, read_start
 from vae.registry.manifest import MANIFEST, IntegrityError, parse_object
 from vae.registry.names import locate_version
-from vae.registry.pointers import Best
+from vae.registry.pointers import REMOVED, Best
 from vae.registry.read import read_manifest
 from vae.runs.records import DamagedRecordError, Result, read_record
 from vae.runs.run import AT_WORK, EXPERIMENT, REDO, open_run
@@ -167,7 +167,9 @@ def read_pointers(store: Store, prefix: str, entries: tuple[Entry, ...]) -> Poin
                 best = Best.from_bytes(data, where).version
                 previous = find_predecessor(store, prefix.rpartition("/")[2], best)
             else:
-                named.update(collect_texts(parse_object(data, where)))
+                found = parse_object(data, where)
+                removed = (found.get("move") or {}).get("kind") == REMOVED
+                named.update(() if removed else collect_texts(found))
         except (IntegrityError, FileNotFoundError) as error:
             damage.append(str(error))
     return Pointers(best=best, previous=previous, named=frozenset(named), damage="; ".join(damage))

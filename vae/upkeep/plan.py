@@ -16,7 +16,6 @@ from vae.upkeep.survey import DatasetState, Pointers, RunState, Stored, Survey, 
 from vae.upkeep.units import format_age
 
 AT_WORK_S = DAY_S
-TRAIN = "train"  # the stage after which nobody asks for the weights that it began with
 SCRATCH = "ray"  # of a run: Ray's, from when it kept its own files in the store
 RUN_FOLDERS = ("checkpoints", "pictures", "search", SCRATCH)  # of no use once it is published
 KEPT_FOLDERS = ("attempts", "wandb")  # which go with the whole run
@@ -140,8 +139,7 @@ def is_in_use(version: VersionState, survey: Survey, policy: Policy, plan: Plan)
         return True
     going = {item.prefix for item in plan.items}
     return any(
-        run.start == version.prefix and TRAIN not in run.recorded and run.prefix not in going
-        for run in survey.runs.values()
+        run.needs(version.prefix) and run.prefix not in going for run in survey.runs.values()
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from vae.store.promises import Entry
 
+TRAIN = "train"  # the stage after which nobody asks for the weights that it began with
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
@@ -42,6 +44,10 @@ class RunState(Stored):
     published: str = ""  # the key of its version's folder
     start: str = ""  # that of the version whose weights its training begins with
     refusal: str = ""  # why it can't be continued
+
+    def needs(self, version_prefix: str) -> bool:
+        """Whether its training has yet to begin with that version's weights."""
+        return self.start == version_prefix and TRAIN not in self.recorded
 
 
 @dataclass(frozen=True, kw_only=True)
