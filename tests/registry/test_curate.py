@@ -1,6 +1,8 @@
 """What people do with versions: choose the best by hand, go back, name, delete, look at."""
 
+import fcntl
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -191,19 +193,39 @@ def test_a_best_that_was_deleted_by_hand(full: Store, tmp_path: Path) -> None:
     assert pull(full, "m", "best", tmp_path / "to").version == VERSIONS[1]
 
 
-def test_a_pull_that_was_killed_goes_on(full: Store, tmp_path: Path) -> None:
-    """What it had is kept if it is whole; what was cut off is fetched again."""
-    _, manifest = resolve(full, "m")
+def test_a_pull_that_was_killed_goes_on(
+    filled: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is whole is kept, what was cut off is gone on with; what is damaged begins anew."""
+    full, (_, manifest) = filled, resolve(filled, "m")
     data = full.read(f"models/m/versions/{VERSIONS[2]}/manifest.json")
     begun = tmp_path / f"{TEMPORARY}to-{hash_bytes(data)[:16]}"
     begun.mkdir()
     whole = full.read(f"models/m/versions/{VERSIONS[2]}/model.safetensors")
     (begun / "model.safetensors").write_bytes(whole)
-    (begun / "config.json").write_bytes(b"{")
+    (begun / "config.json").write_bytes(b'{"latent')
+    (begun / "metrics.json").write_bytes(b"damaged")
     inode = (begun / "model.safetensors").stat().st_ino
+    kept = (begun / "config.json").stat().st_ino
     assert pull(full, "m", "best", tmp_path / "to") == manifest
     assert (tmp_path / "to" / "model.safetensors").stat().st_ino == inode
+    assert (tmp_path / "to" / "config.json").stat().st_ino == kept
     assert not begun.exists()
+    told = "download metrics.json  what was there is damaged, and it begins anew"
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [told]
+
+
+def test_two_pulls_to_one_folder(full: Store, tmp_path: Path) -> None:
+    """The second one is refused while the first is at work, and changes nothing."""
+    data = full.read(f"models/m/versions/{VERSIONS[2]}/manifest.json")
+    begun = tmp_path / f"{TEMPORARY}to-{hash_bytes(data)[:16]}"
+    begun.mkdir()
+    first = os.open(begun, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    said = catch_refusal(pull, full, "m", "best", tmp_path / "to")
+    assert said == f"another process is pulling to {tmp_path / 'to'}: wait for it"
+    os.close(first)
+    pull(full, "m", "best", tmp_path / "to")
 
 
 def test_weights_alone(full: Store, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from vae.errors import RefusedError, UserError
 from vae.files import TEMPORARY
 from vae.store.open import open_store
 from vae.store.promises import Conflict, Store
-from vae.store.s3 import READ_ATTEMPTS
+from vae.store.s3_downloads import READ_ATTEMPTS
 
 KILLED = """
 import sys
@@ -125,7 +125,7 @@ def test_lost_races_stay_lost(s3_uri: str, proxy: FaultyProxy) -> None:
 
 
 def test_broken_reads(s3_uri: str, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """An answer that breaks off is read again, from its start; for ever broken, it fails."""
+    """An answer that breaks off is read again; for ever broken, it fails, and the rest is kept."""
     store = open_store(s3_uri)
     store.put("a", bytes(range(256)) * 1000)
     proxy.faults += ["cut", "cut"]
@@ -136,6 +136,13 @@ def test_broken_reads(s3_uri: str, proxy: FaultyProxy, tmp_path: Path) -> None:
         store.download("a", tmp_path / "copy")
     assert not proxy.faults
     assert (tmp_path / "copy").read_bytes() == bytes(range(256)) * 1000
+    store.put("large", bytes(range(256)) * 20_000)
+    proxy.faults += ["cut"] * READ_ATTEMPTS
+    with pytest.raises(S3_RETRYABLE_ERRORS):
+        store.download_rest("large", tmp_path / "part")
+    assert (tmp_path / "part").stat().st_size > 2_000_000
+    store.download_rest("large", tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == bytes(range(256)) * 20_000
 
 
 def test_writable(store: Store) -> None:

@@ -22,6 +22,19 @@ def test_put_and_download(store: Store, tmp_path: Path) -> None:
     assert store.list() == ["big"]
 
 
+def test_what_a_file_lacks_is_appended(store: Store, tmp_path: Path) -> None:
+    """Its own bytes are taken for the object's; nothing is added to one that is as long."""
+    part = tmp_path / "part"
+    store.put("a", b"0123456789")
+    for begun, whole in ((b"", b"0123456789"), (b"abc", b"abc3456789"), (b"z" * 11, b"z" * 11)):
+        part.write_bytes(begun)
+        for _ in range(2):
+            store.download_rest("a", part)
+            assert part.read_bytes() == whole
+    with pytest.raises(FileNotFoundError):
+        store.download_rest("none", part)
+
+
 def test_failed_download(store: Store, tmp_path: Path) -> None:
     """A missing object fails by name and leaves the destination as it was."""
     (tmp_path / "kept").write_bytes(b"old")

@@ -1,5 +1,7 @@
 """A version is pulled: verified file by file, and there whole or not at all."""
 
+import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,9 +21,15 @@ from vae.registry.manifest import (
 )
 from vae.registry.names import locate_version
 from vae.registry.read import resolve
+from vae.store.progress import TRANSFERS
 from vae.store.promises import Store
 
+log = logging.getLogger(TRANSFERS)
 WEIGHTS = (MODEL, "config.json")  # all that `load_model` reads
+
+
+class NoRoomError(UserError):
+    """The disk of the folder that is pulled to is full."""
 
 
 def pull(
@@ -29,11 +37,13 @@ def pull(
 ) -> Manifest:
     """Download a version into the new folder `to`, verified before it appears.
 
-    `version`: as `resolve` takes it. What an earlier call that was killed has downloaded is
-    verified and kept. `only_weights`: WEIGHTS alone, without the manifest.
+    `version`: as `resolve` takes it. What an earlier call has downloaded that was killed or broke
+    off is gone on with, in the middle of a file as well, and verified. `only_weights`: WEIGHTS
+    alone, without the manifest.
 
     Does nothing if `to` already holds that very version. Raises UserError for an unknown name or
-    version or an occupied `to`, IntegrityError if anything is not as it was published.
+    version, an occupied `to` or one that is being pulled to, IntegrityError if anything is not as
+    it was published.
     """
     data, manifest = resolve(store, name, version)
     to = _resolve(to)
@@ -78,9 +88,9 @@ def _accept_existing(to: Path, data: bytes, manifest: Manifest, only_weights: bo
 
 @contextmanager
 def _make_folder(to: Path, digest: str) -> Iterator[Path]:
-    """Give a temporary folder beside `to` that becomes `to` at the end.
+    """Give a temporary folder beside `to`, nobody else's meanwhile, that becomes `to` at the end.
 
-    `digest`: of what it is to hold. It stays if this process is killed, and is gone on with then.
+    `digest`: of what it is to hold. It stays if this breaks off, and is gone on with then.
     """
     temporary = to.with_name(f"{TEMPORARY}{to.name}-{digest[:16]}")
     try:
@@ -88,23 +98,51 @@ def _make_folder(to: Path, digest: str) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {to}: {error.strerror}") from error
     try:
-        yield temporary
-        os.rename(temporary, to)
-    finally:
+        with _hold(temporary, to):
+            yield temporary
+            os.rename(temporary, to)
+    except (IntegrityError, NoRoomError):
         shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _hold(folder: Path, to: Path) -> Iterator[None]:
+    """Be the only one who writes into a folder. Raises UserError if somebody does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"another process is pulling to {to}: wait for it") from None
+    finally:
+        os.close(descriptor)
 
 
 def _fetch(store: Store, key: str, path: Path, record: FileRecord) -> None:
-    """Download a published file, unless it is there, as it was published."""
+    """Download a published file, or what is missing of it."""
     where = f"{store.uri}/{key}"
-    if path.is_file() and FileRecord.from_file(path) == record:
+    begun_bytes = path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+    if 0 < begun_bytes == record.size and FileRecord.from_file(path) == record:
         return
+    if 0 < begun_bytes < record.size:
+        _download(store, key, path)
+        if FileRecord.from_file(path) == record:
+            return check_file(path, record, where)
+        log.warning("download %s  what was there is damaged, and it begins anew", path.name)
+    path.unlink(missing_ok=True)
+    _download(store, key, path)
+    check_file(path, record, where)
+
+
+def _download(store: Store, key: str, path: Path) -> None:
+    """Append to a file what it lacks of an object of the version."""
     try:
-        store.download(key, path)
+        store.download_rest(key, path)
     except FileNotFoundError as error:
-        raise IntegrityError(f"{where} is missing, the manifest lists it") from error
+        raise IntegrityError(f"{store.uri}/{key} is missing, the manifest lists it") from error
     except OSError as error:
         if error.errno in NO_ROOM:  # here: a store is only read
-            raise UserError(f"cannot write to {path.parent.parent}: {error.strerror}") from error
+            where = path.parent.parent
+            raise NoRoomError(f"cannot write to {where}: {error.strerror}") from error
         raise
-    check_file(path, record, where)

@@ -40,9 +40,21 @@ def make_folder(folder: Path) -> None:
 def copy_synced(source: BinaryIO, path: Path) -> None:
     """Write a new file, safely on the disk, from what is left to read of another."""
     with path.open("xb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
+        copy_rest(source, file)
+
+
+def append_rest(source: BinaryIO, path: Path) -> None:
+    """Append to a file, made if need be, what another is longer, safely on the disk."""
+    with path.open("ab") as file:
+        source.seek(file.tell())
+        copy_rest(source, file)
+
+
+def copy_rest(source: BinaryIO, file: BinaryIO) -> None:
+    """Write what is left to read of a file to another, safely on the disk."""
+    shutil.copyfileobj(source, file, 1 << 20)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from vae.errors import RefusedError, UserError
 from vae.files import NO_ROOM, READ_ONLY, TEMPORARY, hash_bytes
-from vae.store.folders import copy_synced, remove_tree, reserve_in_folder, sync_folder
+from vae.store.folders import append_rest, copy_synced, remove_tree, reserve_in_folder, sync_folder
 from vae.store.promises import LOCKS, STALE_AFTER_S, Conflict, Entry, check_key
 
 
@@ -87,6 +87,10 @@ class LocalStore:
         with self._open(key) as file, reserve_in_folder(destination) as temporary:
             copy_synced(file, temporary)
             os.replace(temporary, destination)
+
+    def download_rest(self, key: str, partial: Path) -> None:
+        with self._open(key) as file:
+            append_rest(file, partial)
 
     def delete(self, prefix: str) -> None:
         path = self._locate(prefix)

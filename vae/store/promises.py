@@ -86,6 +86,13 @@ class Store(Protocol):
     def download(self, key: str, destination: Path) -> None:
         """Write an object to a file, whole; raises FileNotFoundError."""
 
+    def download_rest(self, key: str, partial: Path) -> None:
+        """Append to a file, made if need be, what it lacks of an object; raises FileNotFoundError.
+
+        What is there is taken for the object's first bytes, and what has come stays if this breaks
+        off: whoever calls checks the whole.
+        """
+
     def delete(self, prefix: str) -> None:
         """Delete the object `prefix` and everything below `prefix`/, if there.
 

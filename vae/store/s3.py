@@ -6,34 +6,28 @@ multipart upload leaves its parts, for the next one to go on with.
 
 import errno
 import io
-import logging
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial as bind
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import s3fs
 from botocore.exceptions import BotoCoreError
-from fsspec.asyn import sync
-from s3fs.core import S3_RETRYABLE_ERRORS
 
 from vae.errors import RefusedError, UserError
 from vae.files import TEMPORARY
 from vae.store.folders import reserve_in_folder
-from vae.store.progress import Progress
 from vae.store.promises import Conflict, Entry, check_key
 from vae.store.s3_conditions import check_one_request, heeds_conditions, is_signed, send_once, sign
+from vae.store.s3_downloads import Ask, fetch_rest, fetch_whole
 from vae.store.s3_errors import ACTIONS, check_endpoint, is_refusal, suggest_remedy
 from vae.store.s3_uploads import PART_BYTES, PartedFile, create_in_parts, send_file, sweep_uploads
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
-CHUNK_BYTES = 1 << 20
-READ_ATTEMPTS = 3  # of an answer that breaks off in its body, which botocore does not repeat
 PROBE_CONFIG = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 0}}
-
-log = logging.getLogger(__name__)
 
 
 class S3Store:
@@ -58,7 +52,7 @@ class S3Store:
 
     def read_token(self, key: str) -> tuple[bytes, str]:
         buffer = io.BytesIO()
-        token = self._get(key, buffer)
+        token = fetch_whole(self._fs.loop, self._ask(key), key, buffer)
         return buffer.getvalue(), token
 
     def exists(self, key: str) -> bool:
@@ -115,8 +109,12 @@ class S3Store:
     def download(self, key: str, destination: Path) -> None:
         with reserve_in_folder(destination) as temporary:
             with temporary.open("xb") as file:
-                self._get(key, file)
+                fetch_whole(self._fs.loop, self._ask(key), key, file)
             os.replace(temporary, destination)
+
+    def download_rest(self, key: str, partial: Path) -> None:
+        with partial.open("ab") as file:
+            fetch_rest(self._fs.loop, self._ask(key), key, file)
 
     def delete(self, prefix: str) -> None:
         root = f"{self.prefix}/" if self.prefix else ""
@@ -206,27 +204,9 @@ class S3Store:
             name = f"s3://{self.bucket}/{arguments.get('Key', '')}"
             raise FileNotFoundError(errno.ENOENT, str(error), name) from error
 
-    def _get(self, key: str, file: BinaryIO) -> str:
-        """Write an object to `file` and return its ETag.
-
-        By a single GET: s3fs's own readers fetch large objects in ranges without If-Match, which
-        mix two versions when the object is overwritten meanwhile.
-        """
-        for attempt in range(1, READ_ATTEMPTS + 1):
-            response = self._call("get_object", Key=self._build_key(key))
-            file.seek(0)
-            file.truncate()
-            progress = Progress("download", key, response["ContentLength"])
-            try:
-                sync(self._fs.loop, _drain, response["Body"], file, progress)
-            except S3_RETRYABLE_ERRORS as error:
-                if attempt == READ_ATTEMPTS:
-                    raise
-                log.warning("%s/%s: reading again after %r", self.uri, key, error)
-            else:
-                break
-        etag: str = response["ETag"]
-        return etag
+    def _ask(self, key: str) -> Ask:
+        """A GET of an object, once it is called."""
+        return bind(self._call, "get_object", Key=self._build_key(key))
 
     def _put_if(self, key: str, data: bytes, **condition: str) -> bool:
         """Write the object if the condition holds and say so; raises FileNotFoundError."""
@@ -235,13 +215,6 @@ class S3Store:
             lambda: call("put_object", Key=whole, Body=data, Metadata=signature, **condition),
             lambda: is_signed(call, whole, signature),
         )
-
-
-async def _drain(body: Any, file: BinaryIO, progress: Progress) -> None:
-    async with body:
-        async for chunk in body.iter_chunks(CHUNK_BYTES):
-            file.write(chunk)
-            progress.advance(len(chunk))
 
 
 def _is_temporary(key: str) -> bool:
