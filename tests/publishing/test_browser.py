@@ -7,12 +7,17 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.support.browser import Reader, open_browser
-from tests.support.findings import make_findings
+from tests.support.findings import HISTORY, SEARCHED, make_findings, make_trials
 from vae.publishing.report.page import render_page
 
 pytestmark = pytest.mark.slow
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 BACKGROUND = "e => getComputedStyle(e).backgroundColor"
+CUT_OFF = """texts => texts.filter(text => {
+    const {x, y, width, height} = text.getBBox(), all = text.ownerSVGElement.viewBox.baseVal;
+    return x < 0 || y < 0 || x + width > all.width || y + height > all.height;
+}).map(text => text.textContent)"""
+ODD = {"train/learning_rate": 0.00034685, "val/below": -123456.789, "val/far": 2.5e-11}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,18 @@ def test_no_window_scrolls_sideways(browser: Browser, report: Path, width: int) 
     assert reader.page.evaluate(OVERFLOW) == 0
     assert reader.said == []
     assert reader.asked == [report.as_uri()]
+
+
+def test_no_label_is_cut_off(browser: Browser, tmp_path: Path) -> None:
+    """One tick of many digits, less than nothing, thousands of epochs, a setting's long name."""
+    history = [row | ODD | {"epoch": row["epoch"] * 1000} for row in HISTORY]
+    trials = make_trials(overrides=SEARCHED | {"train.checkpoint_minutes_or_so": 5})
+    path = tmp_path / "report.html"
+    path.write_text(render_page(make_findings(tmp_path, history=history, trials=trials)))
+    page = Reader(browser, path, 390).page
+    told = page.locator("svg text").all_text_contents()
+    assert {"0.00034685", "-1.2346e+05", "3000"} <= {*told}
+    assert page.locator("svg text").evaluate_all(CUT_OFF) == []
 
 
 def test_sliders_are_reached_and_moved_by_keyboard(browser: Browser, report: Path) -> None:

@@ -73,6 +73,14 @@ def test_every_mark_lies_on_the_picture() -> None:
     assert all(0 <= bar.y <= charts.HEIGHT and bar.height >= 0 for bar in bars)
 
 
+def test_axes_are_as_far_apart_as_their_names_are_long() -> None:
+    """Also beside a setting with a long one."""
+    searched = {"train.checkpoint_minutes": 5, "train.warmup_of_the_kl": 3}
+    names = draw_trials(make_trials(overrides=searched))[0].names
+    for (left, _, name), (right, _, other) in pairwise(names):
+        assert right - left >= 7 * (len(name) + len(other)) / 2
+
+
 def test_a_trial_is_a_line_across_all_that_varied() -> None:
     """Through an axis for each setting and the loss; one without a loss ends before it."""
     parallel, losses = draw_trials(make_trials())

@@ -6,6 +6,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -268,6 +269,10 @@ def test_the_table_fits_and_says_what_counts(full: Store) -> None:
     assert "88.00 nats" in starred
     assert "2 d" in starred
     assert lines[3].strip() == "m@prod"
+    long = replace(models["m"][0], version="20260101T000000-of-a-long-run", aliases=())
+    twin = replace(long, version=f"{long.version}-b")
+    lines = format_versions({"m": [long, twin]}, now)
+    assert lines[-1].strip() == f"m@{long.version}-"
 
 
 def test_a_version_in_full(full: Store) -> None:

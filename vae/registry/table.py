@@ -30,8 +30,9 @@ def format_versions(models: Mapping[str, Sequence[VersionInfo]], now: datetime) 
         short = shorten([info.version for info in versions])
         for info in versions:
             lines.append(format_row(list_cells(info, short[info.version], now)))
-            if info.aliases:
-                lines.append(f"    {', '.join(f'{name}@{alias}' for alias in info.aliases)}")
+            cut = len(short[info.version]) > WIDTHS[1]
+            if called := [*info.aliases, *([short[info.version]] if cut else ())]:
+                lines.append(f"    {', '.join(f'{name}@{each}' for each in called)}")
             if info.manifest and info.manifest.notes:
                 lines.append(f"    {', '.join(info.manifest.notes)}")
             if info.damage:

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeGuard
 
 WIDTH, HEIGHT = 340, 220  # of most charts: legible at their own size on a phone
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 36
+LETTER, GAP = 7, 8  # pixels of a letter at most, and between a label and its axis
 Row = Mapping[str, float | None]
 
 
@@ -90,6 +91,11 @@ class Scale(NamedTuple):
         return [Tick(self.place(value), f"{value:.5g}") for value in values]
 
 
+def find_left(ticks: Sequence[Tick]) -> int:
+    """The room left of an axis that its labels need."""
+    return max([LEFT, *(LETTER * len(tick.text) + GAP for tick in ticks)])
+
+
 def is_finite(value: float | None) -> TypeGuard[float]:
     """Whether a metric was measured at all, and as a number."""
     return value is not None and math.isfinite(value)
@@ -117,8 +123,9 @@ def draw_lines(
     kept = {name: [p for p in points if is_finite(p[1])] for name, points in series.items()}
     every = [point for points in kept.values() for point in points] or [(0.0, 0.0)]
     (x_low, x_high), (y_low, y_high) = (find_range([p[i] for p in every]) for i in (0, 1))
-    x = Scale(x_low, x_high, LEFT, WIDTH - RIGHT)
     y = Scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
+    left = find_left(y.list_ticks())
+    x = Scale(x_low, x_high, left, WIDTH - RIGHT)
     lines = [
         Line(
             name=name,
@@ -136,6 +143,7 @@ def draw_lines(
         x_ticks=[tick for tick in x.list_ticks() if "." not in tick.text],
         y_ticks=y.list_ticks(),
         lines=lines,
+        frame=(left, RIGHT, TOP, BOTTOM),
     )
 
 
@@ -177,11 +185,12 @@ def draw_bars(title: str, x_title: str, values: Sequence[tuple[str, float, str]]
     """Bars side by side, as (what it says, value, style); what is not finite is the highest."""
     high = max((value for _, value, _ in values if is_finite(value)), default=0.0)
     y = Scale(0.0, high or 1.0, HEIGHT - BOTTOM, TOP)
-    slot = (WIDTH - LEFT - RIGHT) / max(1, len(values))
+    left = find_left(y.list_ticks())
+    slot = (WIDTH - left - RIGHT) / max(1, len(values))
     bars = []
     for i, (text, value, style) in enumerate(values):
         top = y.place(max(0.0, value) if is_finite(value) else high)
-        x, height = LEFT + i * slot, HEIGHT - BOTTOM - top
+        x, height = left + i * slot, HEIGHT - BOTTOM - top
         bars.append(Bar(round(x, 2), top, round(0.8 * slot, 2), round(height, 1), text, style))
     return Chart(
         title=title,
@@ -189,4 +198,5 @@ def draw_bars(title: str, x_title: str, values: Sequence[tuple[str, float, str]]
         x_title=x_title,
         y_ticks=y.list_ticks(),
         bars=bars,
+        frame=(left, RIGHT, TOP, BOTTOM),
     )

@@ -14,6 +14,7 @@ from vae.publishing.report.charts import (
     Dot,
     Scale,
     Tick,
+    find_left,
     is_finite,
 )
 from vae.publishing.report.trials import describe, list_settings, make_axis, shorten
@@ -23,7 +24,7 @@ SHADES = 5  # from the trials with the lowest losses to those with the highest
 ROW, THICK = 30, 14  # pixels of a row, of a bar in it
 NAMED = 112  # pixels for what stands beside a row
 SAID = 34  # pixels for a share behind its bar
-LETTER, INSET = 7, 14  # pixels of a letter; of the space between an axis and the nearest mark
+INSET = 14  # pixels between an axis and the nearest mark
 Confirmed = Sequence[Mapping[str, Any]]  # each a `Confirmation` as its run records it
 
 
@@ -71,7 +72,7 @@ def draw_interaction(trials: Sequence[Trial], across: str, up: str) -> Chart:
     """Two settings of every trial, in the shade of its loss; the best one is ringed."""
     columns = {name: [trial.overrides.get(name) for trial in trials] for name in (across, up)}
     y = make_axis(up, columns[up], HEIGHT - BOTTOM - INSET, TOP + INSET)
-    left = LETTER * max(5, *(len(tick.text) for tick in y.ticks)) + INSET
+    left = find_left(y.ticks)
     x = make_axis(across, columns[across], left + INSET, WIDTH - RIGHT - 2 * INSET)
     shades, dots = shade_trials(trials), []
     for trial in reversed(sort_trials(trials)):  # the best on top

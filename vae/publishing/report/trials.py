@@ -18,7 +18,7 @@ from vae.publishing.report.charts import (
 from vae.runs.trials import Trial, find_best
 
 STYLES = {"finished": "blue", "stopped early": "grey", "failed": "red"}
-AXIS_WIDTH = 112  # pixels at least
+AXIS_WIDTH, LETTER = 112, 8  # pixels at least, and of a letter of an axis's name at most
 MARGIN, TOP, BOTTOM = 54, 34, 16
 LOSS = "validation loss"
 
@@ -54,7 +54,8 @@ def draw_parallel(trials: Sequence[Trial]) -> Chart:
     columns = {name: [t.overrides.get(name) for t in trials] for name in list_settings(trials)}
     columns[LOSS] = [trial.loss for trial in trials]
     axes = [make_axis(name, values) for name, values in columns.items()]
-    width = max(WIDTH, AXIS_WIDTH * len(axes))
+    room = max([AXIS_WIDTH, *(LETTER * len(axis.name) for axis in axes)])
+    width = max(WIDTH, room * len(axes))
     gap = (width - 2 * MARGIN) / max(1, len(axes) - 1)
     best, lines = find_best(trials), []
     for row, trial in enumerate(trials):
