@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ray import cloudpickle, tune
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.proposals import Proposal
@@ -136,7 +136,7 @@ class Recorder(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any
     ) -> None:
-        """What the trial raised is its result; if its process was lost, it has none.
+        """What the trial raised is its result; if a process of it was lost, it has none.
 
         Nor has it one if the store takes nothing more, which ends the search.
         """
@@ -210,11 +210,12 @@ class Recorder(tune.Callback):
 
 
 def read_error(trial: TuneTrial) -> BaseException | None:
-    """The exception that ended the trial, None if that was the loss of its process, or Tune's own.
+    """The exception that ended the trial, None if that was the loss of a process, or Tune's own.
 
     From the driver's own folder, because Tune's getter looks in the storage, where it comes later.
     """
     if not trial.pickled_error_file:
         return None
     error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-    return error.cause if isinstance(error, RayTaskError) else None
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    return None if isinstance(cause, RayActorError) else cause

@@ -1,8 +1,8 @@
 """Hyper-parameter search: Ray Tune around the training that the final fit uses.
 
-A trial is a plain function in one process. What it has learnt after each epoch is in the store, and
-so is how it ended: a search that was killed goes on with what is missing, and neither Ray's nor
-Optuna's state is needed.
+A trial is a plain function in one process, which has others train if it is to have several. What it
+has learnt after each epoch is in the store, and so is how it ended: a search that was killed goes
+on with what is missing, and neither Ray's nor Optuna's state is needed.
 """
 
 import logging
@@ -16,11 +16,13 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tuning.first import choose_first
+from tuning.places import PlaceLimiter, check_room, request_places
 from tuning.pruner import build_pruner
 from tuning.recorder import Listener, Recorder, read_proposals, read_trials
 from tuning.sampler import build_sampler, watch_end
-from tuning.trial import TrialJob, run_trial
+from tuning.trial import TrialJob
 from tuning.trial_checkpoints import drop_beaten
+from tuning.trial_process import run_trial
 from vae.cluster.interruptible import run_interruptibly
 from vae.cluster.session import Resources
 from vae.data.datasets import DatasetRef
@@ -43,9 +45,11 @@ def search(
     they would have. One is begun in any case.
 
     Blocks, and tells the listener, in this process, of every epoch and end of every trial. Raises
-    RuntimeError if the processes of some were lost: to search again is to run those again.
+    UserError if this machine has too few devices for a trial, RuntimeError if processes of some
+    were lost: to search again is to run those again.
     """
     config, prefix = run.experiment.search, f"{run.prefix}/search"
+    check_room(config, resources)
     done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
     first = choose_first(run)
     deadline = find_deadline(done, budget_s)
@@ -93,16 +97,17 @@ def run_trials(
     """
     # Tune prints a traceback for every trial that failed; the recorder tells of it in one line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    device = {"CPU": 0.01, "GPU": 1} if resources.use_gpu else {"CPU": 1}
-    job = TrialJob.of(run, dataset, recorder.prefix)
+    job = TrialJob.of(run, dataset, recorder.prefix, resources.use_gpu)
+    config = run.experiment.search
     with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(run_trial, job=job), device),
+            tune.with_resources(
+                tune.with_parameters(run_trial, job=job), request_places(config, job.use_gpu)
+            ),
             tune_config=tune.TuneConfig(
                 num_samples=count,
-                search_alg=sampler,
+                search_alg=PlaceLimiter(sampler, config, job.use_gpu),
                 scheduler=pruner,
-                max_concurrent_trials=resources.slots,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(

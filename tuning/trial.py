@@ -1,43 +1,49 @@
-"""One trial, in the process that trains it: every epoch is in the store before it is told.
+"""One trial, in a process that trains it: every epoch is in the store before it is told.
 
 So a trial that begins again goes on from its last epoch, to the bit, and tells of those before it
 as if it had just trained them.
 """
 
 import logging
-import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import ray
 import torch
-from ray import tune
 from torch import Tensor
 
 from tuning.design import Candidate
-from tuning.proposals import METRIC
 from tuning.trial_checkpoints import locate
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import open_rows
+from vae.data.placement import DEVICE_SHARE
 from vae.data.rows import Rows
 from vae.errors import RefusedError, describe_error
 from vae.experiments.loading import apply_overrides, parse_experiment
+from vae.experiments.search import SearchConfig
 from vae.experiments.settings import Experiment
 from vae.models.networks import VAE
 from vae.publishing.epochs import RECONSTRUCTED, keep_pictures
 from vae.runs.run import Run
-from vae.runs.timing import Span
 from vae.store.promises import Store
 from vae.training import checkpoints
 from vae.training.checkpoints import History
 from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit, Row
+from vae.training.ranks import Ranks
 from vae.training.start import load_start
 
 log = logging.getLogger("vae.search")
 Warned = tuple[str, str]  # the logger's name and the message
+
+
+class Told(NamedTuple):
+    """What a trial tells after an epoch."""
+
+    row: Row
+    resumed: int  # epochs that the store had when it began
+    warnings: list[Warned]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +56,15 @@ class TrialJob:
     train: Tensor | Rows
     val: Tensor | Rows
     start: VAE | None  # whose weights are the first
+    use_gpu: bool = False
+
+    @property
+    def search(self) -> SearchConfig:
+        """How the search is made."""
+        return parse_experiment(self.plain).search
 
     @classmethod
-    def of(cls, run: Run, dataset: DatasetRef, prefix: str) -> Self:
+    def of(cls, run: Run, dataset: DatasetRef, prefix: str, use_gpu: bool) -> Self:
         """That of a run's trials. Raises UserError."""
         return cls(
             plain=run.experiment.to_dict(),
@@ -61,6 +73,7 @@ class TrialJob:
             train=open_rows(dataset, run.store, "train"),
             val=open_rows(dataset, run.store, "val"),
             start=load_start(run.store, run.start) if run.start else None,
+            use_gpu=use_gpu,
         )
 
     def build_experiment(self, candidate: Candidate) -> Experiment:
@@ -94,45 +107,51 @@ class Warnings(logging.Handler):
 
 
 class TrialFit:
-    """A candidate's training, from the last epoch that the store has."""
+    """A candidate's training on one rank, from the last epoch that the store has. Collective."""
 
-    def __init__(self, job: TrialJob, candidate: Candidate, device: torch.device) -> None:
+    def __init__(self, job: TrialJob, candidate: Candidate, ranks: Ranks) -> None:
+        self.ranks = ranks
         self.store, self.folder = job.store, locate(job.prefix, candidate)
         self.experiment = job.build_experiment(candidate)
         self.total = job.plain["train"]["epochs"]  # of the training that its epochs may be part of
         self.shown = job.val[:RECONSTRUCTED]
-        self.fit = Fit(self.experiment, job.train, job.val, device)
+        share = DEVICE_SHARE / self.experiment.search.trials_per_device
+        part = (ranks.device, ranks.shard, ranks.reduce, share)
+        self.fit = Fit(self.experiment, job.train, job.val, *part)
         self.history = self.resume(job.start)
         self.resumed = len(self.history)
 
     def resume(self, start: VAE | None) -> History:
-        """Continue from the newest whole checkpoint; else begin, and say so if one can't be read.
-
-        Raises RefusedError.
-        """
-        try:
-            content = checkpoints.read_latest(self.store, self.folder)
-        except RefusedError:
-            raise
-        except Exception as error:  # to begin anew gives the same bits
-            log.warning("search   a trial begins anew: %s", describe_error(error))
-            content = None
+        """Continue from what the store has, else begin. Collective. Raises RefusedError."""
+        content = self.ranks.broadcast(self.read() if self.ranks.shard.rank == 0 else None)
         if content:
-            return checkpoints.restore(self.fit.state, content)
+            return checkpoints.restore(self.fit.state, content, self.ranks.shard)
         if start:
             self.fit.begin_from(start)
         return []
 
+    def read(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint, if any; says so if it can't be read. Raises RefusedError."""
+        try:
+            return checkpoints.read_latest(self.store, self.folder)
+        except RefusedError:
+            raise
+        except Exception as error:  # to begin anew gives the same bits
+            log.warning("search   a trial begins anew: %s", describe_error(error))
+            return None
+
     def run(self) -> Iterator[Row]:
-        """The metrics of every epoch, those that the store had included.
+        """The metrics of every epoch, those that the store had included. Collective.
 
         Raises DivergedError, and RefusedError if the store takes nothing more.
         """
         yield from self.history
+        forward = self.ranks.distribute(self.fit.state.model)
         while self.fit.state.epoch < self.experiment.train.epochs:
-            row, _ = self.fit.run_epoch(self.fit.state.model, on_step=lambda step: None)
+            row, _ = self.fit.run_epoch(forward, on_step=lambda step: None)
             self.history = [*self.history, row]
-            self.keep()
+            if self.ranks.shard.rank == 0:
+                self.keep()
             yield row
 
     def keep(self) -> None:
@@ -153,31 +172,18 @@ class TrialFit:
             log.warning(told, state.epoch, describe_error(error))
 
 
-def run_trial(candidate: dict[str, Any], *, job: TrialJob) -> None:
-    """Train one candidate for the search's epochs, reporting every epoch's metrics.
+def train_part(candidate: Candidate, job: TrialJob, ranks: Ranks) -> Iterator[Told]:
+    """Train a candidate for the search's epochs as one of its ranks. Collective.
 
-    With them goes the lowest validation loss so far, in nats, by which trials are compared.
+    Raises DivergedError, and RefusedError if the store takes nothing more.
     """
     set_up_cpu()
-    best = math.inf
     with Warnings() as warnings:
-        trial = TrialFit(job, candidate, find_device())
+        trial = TrialFit(job, candidate, ranks)
         for row in trial.run():
-            best = min(best, row["val/loss"])
-            told = {"resumed": trial.resumed, "warnings": warnings.take()}
-            tune.report({"row": row, "epoch": row["epoch"], METRIC: best, **told})
-
-
-def train_rest(candidate: Candidate, job: TrialJob) -> tuple[list[Warned], Span]:
-    """Train what the store lacks of a candidate's epochs; what was warned of, and when it did."""
-    set_up_cpu()
-    began = time.time()
-    with Warnings() as warnings:
-        for _ in TrialFit(job, candidate, find_device()).run():
-            pass
-    return warnings.take(), (began, time.time())
+            yield Told(row, trial.resumed, warnings.take())
 
 
 def find_device() -> torch.device:
     """The device that Ray gave this process."""
-    return torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+    return torch.device("cuda", 0) if ray.get_gpu_ids() else torch.device("cpu")

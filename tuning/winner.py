@@ -1,16 +1,23 @@
 """Training begins with the epochs that the winner of the search has trained already.
 
-They are the trial's, in one process, however many workers train on: so a run's weights are the
-same bits whether or not it was killed, and where its checkpoints were lost.
+They are the trial's, of `search.workers_per_trial` processes, however many workers train on: so a
+run's weights are the same bits whether or not it was killed, and where its checkpoints were lost.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import ray
+from ray.util.placement_group import remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from tuning.design import Candidate
-from tuning.trial import TrialJob, train_rest
+from tuning.places import request_places
+from tuning.trial import TrialJob
 from tuning.trial_checkpoints import locate
+from tuning.trial_process import train_rest
 from vae.cluster.evaluation import gather, request_slot
 from vae.cluster.session import Resources
 from vae.data.datasets import DatasetRef
@@ -44,7 +51,7 @@ def take_over(
     best = find_best_of(store, folder, epochs)
     if best is None:
         log.info("train    first trains what the search has not kept of %d epochs", epochs)
-        job = TrialJob.of(run, dataset, search)
+        job = TrialJob.of(run, dataset, search, resources.use_gpu)
         spans = train_again(winner, job, resources)
         best = find_best_of(store, folder, epochs)
         if best is None:
@@ -74,9 +81,27 @@ def find_best_of(store: Store, folder: str, epochs: int) -> int | None:
 
 
 def train_again(winner: Candidate, job: TrialJob, resources: Resources) -> list[Span]:
-    """Train what the store lacks of the winner's epochs on one device; when that was computing."""
-    task = ray.remote(**request_slot(resources))(train_rest).remote(winner, job)
-    [warned], spans = gather([task])
+    """Train what the store lacks of the winner's epochs as its trial would; when it computed."""
+    with hold_places(job, resources) as places:
+        task = ray.remote(**places)(train_rest).remote(winner, job)
+        [warned], spans = gather([task])
     for name, message in warned:
         logging.getLogger(name).warning("%s", message)
     return spans
+
+
+@contextmanager
+def hold_places(job: TrialJob, resources: Resources) -> Iterator[dict[str, Any]]:
+    """A context with what a task asks of Ray to train as a trial does: where it has devices.
+
+    Of several workers it only has them train: they end with its process.
+    """
+    if job.search.workers_per_trial == 1:
+        yield request_slot(resources)
+        return
+    group = request_places(job.search, job.use_gpu).to_placement_group()
+    inside = PlacementGroupSchedulingStrategy(group, 0, placement_group_capture_child_tasks=True)
+    try:
+        yield {"num_cpus": 0, "max_calls": 1, "scheduling_strategy": inside}
+    finally:
+        remove_placement_group(group)

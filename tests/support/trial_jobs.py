@@ -11,6 +11,7 @@ from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import Experiment
 from vae.runs.run import Run
 from vae.store.promises import Store
+from vae.training.ranks import Ranks
 
 CANDIDATE: Candidate = {"model.latent_dim": 3, "train.learning_rate": 0.01}
 EPOCHS = 4  # of each trial
@@ -55,7 +56,7 @@ def make_job(run: Run) -> TrialJob:
 
 def begin_trial(job: TrialJob, candidate: Candidate = CANDIDATE) -> TrialFit:
     """A trial, which goes on from what the store has of it."""
-    return TrialFit(job, candidate, torch.device("cpu"))
+    return TrialFit(job, candidate, Ranks(torch.device("cpu")))
 
 
 def list_tensors(trial: TrialFit) -> list[Tensor]:

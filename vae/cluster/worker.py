@@ -9,17 +9,13 @@ from typing import Any
 import ray
 import ray.train.torch
 import torch
-import torch.distributed as dist
 from ray.actor import ActorHandle
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from vae.cluster.channel import Channel, Event
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import open_rows
 from vae.errors import UserError
 from vae.experiments.loading import parse_experiment
-from vae.models.networks import VAE
 from vae.publishing.epochs import RECONSTRUCTED, keep_pictures
 from vae.registry.lineage import read_start
 from vae.store.open import open_store
@@ -28,7 +24,8 @@ from vae.training.batches import Shard
 from vae.training.cadence import Cadence
 from vae.training.checkpoints import History
 from vae.training.cpu import set_up_cpu
-from vae.training.fit import Fit, wrap_data_parallel
+from vae.training.fit import Fit
+from vae.training.ranks import Ranks
 from vae.training.start import load_start
 from vae.training.step import DivergedError, is_emulated
 
@@ -76,7 +73,7 @@ class Worker:
     def __init__(self, job: dict[str, Any]) -> None:
         context = ray.train.get_context()
         self.shard = Shard(context.get_world_rank(), context.get_world_size())
-        self.device = ray.train.torch.get_device()
+        self.ranks = Ranks(ray.train.torch.get_device(), self.shard)
         self.store, self.prefix = open_store(job["store"]), job["checkpoints"]
         self.pictures = job["pictures"]
         self.channel, self.beat = job["channel"], time.monotonic()
@@ -84,12 +81,12 @@ class Worker:
         experiment = parse_experiment(job["experiment"])
         ref = DatasetRef.from_json(job["dataset"])
         train, val = (open_rows(ref, self.store, split) for split in ("train", "val"))
-        self.fit = Fit(experiment, train, val, self.device, self.shard, self.reduce)
+        self.fit = Fit(experiment, train, val, self.ranks.device, self.shard, self.ranks.reduce)
         self.epochs, self.shown = experiment.train.epochs, val[:RECONSTRUCTED]
         self.shared = experiment.shared_epochs
         interval_s = 60 * experiment.train.checkpoint_minutes or math.inf
-        self.cadence = Cadence(interval_s, self.shard.rank, self.reduce)
-        if self.shard.rank == 0 and is_emulated(experiment.train, self.device):
+        self.cadence = Cadence(interval_s, self.shard.rank, self.ranks.reduce)
+        if self.shard.rank == 0 and is_emulated(experiment.train, self.ranks.device):
             log.warning(
                 "this CPU has no AVX-512 instructions for bfloat16: "
                 "train.precision = float32 would be faster"
@@ -102,7 +99,7 @@ class Worker:
         the winning trial's.
         """
         history = self.resume()
-        state, forward = self.fit.state, self.distribute()
+        state, forward = self.fit.state, self.ranks.distribute(self.fit.state.model)
         while state.epoch < self.epochs and not self.is_over(history):
             self.cadence.restart()
             row, losses = self.fit.run_epoch(forward, partial(self.after_step, history))
@@ -125,7 +122,7 @@ class Worker:
         own = history[self.shared :]  # the search has paid for the others
         spent_s = sum(row["ended"] - row["began"] for row in own)
         over = self.shard.rank == 0 and spent_s >= self.budget_s
-        return bool(self.reduce(torch.tensor([float(over)])))
+        return bool(self.ranks.reduce(torch.tensor([float(over)])))
 
     def resume(self) -> History:
         """Continue from the newest whole checkpoint, the same one on every rank. Collective.
@@ -133,17 +130,14 @@ class Worker:
         Without one, training begins, with the weights of another version if the run was begun so.
         Raises UserError where a search has trained the first epochs and they are not there.
         """
-        content = [
-            checkpoints.read_latest(self.store, self.prefix) if self.shard.rank == 0 else None
-        ]
-        if self.shard.world > 1:
-            dist.broadcast_object_list(content, device=self.device)
-        checkpoints.check_reached(content[0], self.shared, f"{self.store.uri}/{self.prefix}")
-        if content[0] is None:
+        read = checkpoints.read_latest(self.store, self.prefix) if self.shard.rank == 0 else None
+        content = self.ranks.broadcast(read)
+        checkpoints.check_reached(content, self.shared, f"{self.store.uri}/{self.prefix}")
+        if content is None:
             if self.start:
                 self.fit.begin_from(load_start(self.store, self.start))
             return []
-        history = checkpoints.restore(self.fit.state, content[0], self.shard)
+        history = checkpoints.restore(self.fit.state, content, self.shard)
         if self.shard.rank == 0:
             state = self.fit.state
             made = state.sums.count_steps()
@@ -167,20 +161,6 @@ class Worker:
         keep_pictures(
             self.store, self.pictures, state.averaged, self.shown, state.epoch, self.epochs
         )
-
-    def distribute(self) -> VAE | DistributedDataParallel:
-        """The model, with gradients averaged over ranks if there are several. Collective."""
-        if self.shard.world == 1:
-            return self.fit.state.model
-        return wrap_data_parallel(self.fit.state.model, self.device)
-
-    def reduce(self, x: Tensor) -> Tensor:
-        """The sum over ranks, on the CPU. Collective."""
-        if self.shard.world == 1:
-            return x
-        on_device = x.to(self.device)
-        dist.all_reduce(on_device)
-        return on_device.cpu()
 
     def report_step(self, step: int, *, saved: bool) -> None:
         """Report how far the epoch is. Rank 0 alone."""

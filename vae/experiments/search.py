@@ -57,6 +57,12 @@ class SearchConfig:
         "of which spare trials for longer",
         "asha",
     )
+    workers_per_trial: int = setting(
+        "processes that train a trial together, each with a device of its own", 1, at_least=1
+    )
+    trials_per_device: int = setting(
+        "trials that share a GPU, or a CPU, each in a process of its own", 1, at_least=1
+    )
     first: Literal["drawn", "best"] = setting(
         "the first candidate: drawn like the others, or the settings of the best version so far",
         "drawn",
@@ -90,6 +96,11 @@ class SearchConfig:
         check_budget(self.time_budget)
         if self.trials and not self.space:
             raise ValueError(f"trials is {self.trials}, but space names no setting to search")
+        if self.workers_per_trial > 1 and self.trials_per_device > 1:
+            raise ValueError(
+                f"workers_per_trial is {self.workers_per_trial} and trials_per_device "
+                f"{self.trials_per_device}: one of them must be 1"
+            )
         if self.confirm and "seed" in self.space:
             raise ValueError(f"confirm is {self.confirm}, but space varies seed: must be 0")
         if self.trials and self.sampler == "grid":
