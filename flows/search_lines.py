@@ -8,11 +8,16 @@ from flows.progress import tell_cut
 from flows.session import Session
 from flows.tracking import describe_search
 from vae.experiments.search import SearchConfig
-from vae.runs.trials import Confirmation, Trial, format_loss, format_overrides
+from vae.runs.confirmations import Confirmation, measure_gain
+from vae.runs.trials import Trial, format_loss, format_overrides
 
 log = logging.getLogger("vae.pipeline")
 REPEAT_LINE = "search   again with seed %d  epoch %d of %d  val %s  (%s)"
-CONFIRMED_LINE = "search   trial %d with other seeds: val %s nats, mean %.2f, standard deviation %s"
+CONFIRMED_LINE = "search   %s with other seeds: val %s nats, mean %.2f, standard deviation %s"
+GAIN_LINE = (
+    "search   that is %.2f nats less than the experiment's own settings, seed by seed, standard "
+    "deviation %.2f"
+)
 
 
 def tell_grid(config: SearchConfig) -> None:
@@ -38,12 +43,15 @@ def tell_importance(importance: Mapping[str, float]) -> None:
 
 
 def tell_confirmed(confirmed: Sequence[Confirmation], best: Confirmation) -> None:
-    """A line for each of the best trials, and one for the winner by the mean."""
+    """A line for each candidate, and what the winner by the mean has over the experiment's own."""
     for one in confirmed:
         losses = ", ".join("failed" if loss is None else f"{loss:.2f}" for loss in one.losses)
         spread = "unknown" if one.spread is None else f"{one.spread:.2f}"
-        log.info(CONFIRMED_LINE, one.number, losses, one.mean, spread)
-    log.info("search   trial %d wins by its mean", best.number)
+        log.info(CONFIRMED_LINE, one.title, losses, one.mean, spread)
+    log.info("search   %s wins by its mean", best.title)
+    gain = measure_gain([one.to_dict() for one in confirmed])
+    if gain and not best.own:
+        log.info(GAIN_LINE, *gain)
 
 
 def track_search(session: Session, result: Mapping[str, Any]) -> None:

@@ -1,9 +1,10 @@
 """What a search came to, as Markdown: for Prefect's UI and W&B's report."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from vae.runs.confirmations import Confirmed, measure_gain, name_candidate
 from vae.runs.trials import Trial, sort_trials
 
 MISSING = "–"
@@ -31,17 +32,26 @@ def format_importance(importance: Mapping[str, float]) -> list[str]:
     return ["", format_line(["setting", "importance"]), format_line(["---"] * 2), *rows]
 
 
-def format_confirmed(confirmed: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the best trials came to with other seeds, in nats per image."""
+def format_confirmed(confirmed: Confirmed) -> list[str]:
+    """What the best trials and the experiment's own settings came to with other seeds, in nats."""
     if not confirmed:
         return []
-    columns = ["trial", "with other seeds", "mean", "standard deviation"]
+    columns = ["candidate", "with other seeds", "mean", "standard deviation"]
     lines = ["", format_line(columns), format_line(["---"] * len(columns))]
     for one in confirmed:
         losses = ", ".join(show_loss(loss) for loss in one["losses"])
-        cells = [str(one["number"]), losses, show_loss(one["mean"]), show_loss(one["spread"])]
+        cells = [name_candidate(one), losses, show_loss(one["mean"]), show_loss(one["spread"])]
         lines.append(format_line(cells))
-    return lines
+    return lines + format_gain(confirmed)
+
+
+def format_gain(confirmed: Confirmed) -> list[str]:
+    """What the search was worth, if that is known."""
+    gain = measure_gain(confirmed)
+    if gain is None:
+        return []
+    told = f"{gain.mean:.2f} nats less than the experiment's own settings, seed by seed"
+    return ["", f"The winner has {told}; standard deviation {gain.spread:.2f}."]
 
 
 def show_loss(loss: float | None) -> str:

@@ -12,6 +12,7 @@ from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.experiments.settings import Experiment
 from vae.publishing.publication import Publication
 from vae.registry.provenance import read_branch, read_revision
+from vae.runs.confirmations import measure_gain
 from vae.runs.run import Run
 from vae.tracking.values import Label, Picture, Reference, Value
 
@@ -57,6 +58,8 @@ def apply_trial(experiment: Experiment, overrides: Mapping[str, Any]) -> Experim
 def describe_search(result: Mapping[str, Any]) -> dict[str, float]:
     """What a search taught, as a summary: shares of importance, means and standard deviations.
 
+    `gain` is the winner's over the experiment's own settings, those of no trial being `own`.
+
     Names have no dots, which W&B would take for parts of a path. `result`: of the search stage.
     """
     told = {
@@ -65,7 +68,10 @@ def describe_search(result: Mapping[str, Any]) -> dict[str, float]:
     }
     for one in result["confirmed"]:
         known = {key: one[key] for key in ("mean", "spread") if one[key] is not None}
-        told |= {f"confirmed/trial-{one['number']:02d}/{key}": known[key] for key in known}
+        part = f"trial-{one['number']:02d}" if one["number"] else "own"
+        told |= {f"confirmed/{part}/{key}": known[key] for key in known}
+    if gain := measure_gain(result["confirmed"]):
+        told |= {"confirmed/gain/mean": gain.mean, "confirmed/gain/spread": gain.spread}
     return told
 
 

@@ -45,9 +45,10 @@ from vae.registry.manifest import Manifest
 from vae.registry.pointers import read_best
 from vae.registry.promote import METRIC
 from vae.registry.pull import pull
+from vae.runs.confirmations import choose_confirmed
 from vae.runs.records import Result
 from vae.runs.run import Run
-from vae.runs.trials import Trial, choose_best, choose_confirmed, format_overrides, is_settled
+from vae.runs.trials import Trial, choose_best, format_overrides, is_settled
 from vae.tracking.values import Picture
 from vae.training import checkpoints
 from vae.training.start import check_start, load_start
@@ -108,7 +109,7 @@ def search_settings(session: Session) -> Work:
 def confirm_winner(
     session: Session, ref: DatasetRef, trials: Sequence[Trial]
 ) -> tuple[Result, list[Trial]]:
-    """Train the best trials again with other seeds; the winner by their mean, and the repeats."""
+    """Compare the best trials by other seeds; the winner by their mean, and the repeats."""
     progress = ConfirmProgress(session.run.experiment.search)
     found, repeats = confirm(session.run, ref, session.resources, trials, progress)
     best = choose_confirmed(found)

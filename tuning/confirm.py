@@ -1,4 +1,7 @@
-"""Whether the best of a search are good or lucky: they are trained again with other seeds."""
+"""Whether the best of a search are good or lucky, and better than what nobody searched for.
+
+They and the experiment's own settings are trained again, with the same other seeds for all.
+"""
 
 from collections.abc import Sequence
 
@@ -6,15 +9,18 @@ from ray.tune.schedulers import FIFOScheduler
 
 from tuning.design import Candidate
 from tuning.planned import PlannedSearch
+from tuning.proposals import Proposal
 from tuning.recorder import Listener, Recorder, read_proposals, read_trials
 from tuning.search import check_lost, run_trials
 from tuning.trial_checkpoints import drop_beaten
 from vae.cluster.session import Resources
 from vae.data.datasets import DatasetRef
-from vae.experiments.settings import SEEDS
+from vae.experiments.settings import SEEDS, Experiment
+from vae.experiments.table import flatten
 from vae.models.seeds import derive_seed
+from vae.runs.confirmations import Confirmation
 from vae.runs.run import Run
-from vae.runs.trials import Confirmation, Trial, find_distinct
+from vae.runs.trials import Trial, find_distinct
 
 REPEATS = 2  # of each candidate, with a seed each
 
@@ -26,16 +32,18 @@ def confirm(
     trials: Sequence[Trial],
     listener: Listener,
 ) -> tuple[list[Confirmation], list[Trial]]:
-    """Train the `search.confirm` best again with other seeds; what each came to, and the repeats.
+    """Train the `search.confirm` best and the experiment's own settings again with other seeds.
+
+    What each came to, and the repeats.
 
     For all of `search.epochs`: nothing stops them early, no time budget either. What the store has
     is not run again. Blocks, and tells the listener in this process. Raises RuntimeError if the
     processes of some were lost: to confirm again is to run those again.
     """
-    prefix, config = f"{run.prefix}/search/confirm", run.experiment.search
-    best = find_distinct(trials)[: config.confirm]
+    prefix = f"{run.prefix}/search/confirm"
+    best = list_compared(run.experiment, trials)
     seeds = [derive_seed(run.experiment.seed, "confirm", turn) % SEEDS for turn in range(REPEATS)]
-    candidates: list[Candidate] = [trial.overrides | {"seed": s} for trial in best for s in seeds]
+    candidates: list[Candidate] = [one.overrides | {"seed": s} for one in best for s in seeds]
     done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
     if left := len(candidates) - len(done):
         recorder = Recorder(run, prefix, done, proposals, listener)
@@ -44,15 +52,35 @@ def confirm(
         done = read_trials(run, prefix)
         check_lost(done, len(candidates))
     drop_beaten(run.store, prefix, done, keep=0)
-    return [gather(trial, seeds, done) for trial in best], done
+    own = read_own(run.experiment)
+    return [gather(one, seeds, done, own=one.overrides == own) for one in best], done
 
 
-def gather(trial: Trial, seeds: Sequence[int], repeats: Sequence[Trial]) -> Confirmation:
-    """What a trial came to with other seeds, in their order."""
-    wanted = [trial.overrides | {"seed": seed} for seed in seeds]
-    found = [next(one for one in repeats if one.overrides == given) for given in wanted]
+def list_compared(experiment: Experiment, trials: Sequence[Trial]) -> list[Proposal]:
+    """The best trials, and the experiment's own settings: number 0 unless a trial had them."""
+    best = find_distinct(trials)[: experiment.search.confirm]
+    own = read_own(experiment)
+    numbers = [trial.number for trial in trials if trial.overrides == own]
+    compared = [Proposal(trial.number, trial.overrides) for trial in best]
+    if all(one.overrides != own for one in compared):
+        compared.append(Proposal(min(numbers, default=0), own))
+    return compared
+
+
+def read_own(experiment: Experiment) -> Candidate:
+    """What the experiment itself says of the settings that vary."""
+    settings = flatten(experiment.to_dict())
+    return {name: settings[name] for name in experiment.search.space}
+
+
+def gather(
+    given: Proposal, seeds: Sequence[int], repeats: Sequence[Trial], *, own: bool
+) -> Confirmation:
+    """What some settings came to with other seeds, in their order."""
+    wanted = [given.overrides | {"seed": seed} for seed in seeds]
+    found = [next(one for one in repeats if one.overrides == settings) for settings in wanted]
     losses = [one.loss if one.finished else None for one in found]
     errors = [one.error for one in found if one.error]
     return Confirmation(
-        number=trial.number, overrides=trial.overrides, losses=losses, errors=errors
+        number=given.number, overrides=given.overrides, losses=losses, errors=errors, own=own
     )

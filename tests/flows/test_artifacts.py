@@ -44,17 +44,20 @@ def test_what_a_search_taught_is_shown() -> None:
     """Which settings mattered, and how the best fared with other seeds."""
     first = {"number": 2, "losses": [99.0, 101.0], "mean": 100.0, "spread": 1.414}
     second = {"number": 1, "losses": [98.0, None], "mean": None, "spread": None}
+    own = {"number": 0, "own": True, "losses": [99.5, 102.5], "mean": 101.0, "spread": 2.12}
     learnt = {
         "importance": {"train.learning_rate": 0.75, "model.latent_dim": 0.25},
-        "confirmed": [first, second],
+        "confirmed": [first, second, own],
     }
     trials = [trial(1, 97.0, 8), trial(2, 98.0, 16)]
     result = {"overrides": trials[1]["overrides"], "trials": trials, **learnt}
     text = format_winner("run-1", result)
     assert "the lowest mean with other seeds of 2 trials" in text
     assert "| `train.learning_rate` | 75% |" in text
-    assert "| 2 | 99.00, 101.00 | 100.00 | 1.41 |" in text
-    assert "| 1 | 98.00, – | – | – |" in text
+    assert "| trial 2 | 99.00, 101.00 | 100.00 | 1.41 |" in text
+    assert "| trial 1 | 98.00, – | – | – |" in text
+    assert "| the experiment's own settings | 99.50, 102.50 | 101.00 | 2.12 |" in text
+    assert "1.00 nats less than the experiment's own settings, seed by seed; standard dev" in text
 
 
 def test_make_artifact_keys_are_what_prefect_takes() -> None:

@@ -20,8 +20,8 @@ from vae.errors import UserError
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import Value
 from vae.runs.attempts import begin_attempt
+from vae.runs.confirmations import Confirmation
 from vae.runs.run import Run, open_run
-from vae.runs.trials import Confirmation
 from vae.store.open import open_store
 from vae.tracking.values import Picture
 
@@ -71,11 +71,17 @@ def test_what_a_search_taught_is_a_summary() -> None:
     overrides: dict[str, Value] = {"model.latent_dim": 4}
     failed = Confirmation(number=12, overrides=overrides, losses=[3.0, None], errors=["nan"])
     known = Confirmation(number=2, overrides=overrides, losses=[3.0, 5.0], errors=[])
-    result = {"importance": {"model.latent_dim": 1.0}, "confirmed": [known.to_dict()]}
+    own = Confirmation(number=0, overrides=overrides, losses=[3.5, 6.5], errors=[], own=True)
+    confirmed = [known.to_dict(), own.to_dict()]
+    result = {"importance": {"model.latent_dim": 1.0}, "confirmed": confirmed}
     assert describe_search(result) == {
         "importance/model/latent_dim": 1.0,
         "confirmed/trial-02/mean": 4.0,
         "confirmed/trial-02/spread": pytest.approx(2**0.5),
+        "confirmed/own/mean": 5.0,
+        "confirmed/own/spread": pytest.approx(4.5**0.5),
+        "confirmed/gain/mean": 1.0,
+        "confirmed/gain/spread": pytest.approx(0.5**0.5),
     }
     assert describe_search({"importance": {}, "confirmed": [failed.to_dict()]}) == {}
 

@@ -6,7 +6,8 @@ import pytest
 
 from vae.publishing.report.charts import Chart
 from vae.publishing.report.learnt import draw_learnt, shade_trials, tell_winner
-from vae.runs.trials import Confirmation, Trial
+from vae.runs.confirmations import Confirmation
+from vae.runs.trials import Trial
 
 RATES = (3e-4, 1e-3, 3e-3)
 IMPORTANCE = {"train.learning_rate": 0.8, "model.latent_dim": 0.15, "model.activation": 0.05}
@@ -32,10 +33,10 @@ def make_trials(count: int) -> list[Trial]:
     ]
 
 
-def confirm(number: int, *losses: float | None, **overrides: Any) -> dict[str, Any]:
+def confirm(number: int, *losses: float | None, own: bool = False) -> dict[str, Any]:
     """As the search records it."""
     return Confirmation(
-        number=number, overrides=overrides, losses=list(losses), errors=[]
+        number=number, overrides={}, losses=list(losses), errors=[], own=own
     ).to_dict()
 
 
@@ -109,18 +110,23 @@ def test_candidates_are_drawn_with_how_sure_they_are() -> None:
     chosen = [dot.x for dot in chart.dots if "as chosen" in dot.text]
     assert (len(seeds), len(chosen)) == (5, 3)
     assert seeds[0] < seeds[1] < chosen[0]  # 116, 117, 118 nats
+    own = draw_learnt(
+        make_trials(4), {}, [confirm(2, 116.0, 117.0), confirm(0, 118.0, 119.0, own=True)]
+    )[0]
+    assert [tick.text for tick in own.y_ticks] == ["trial 2", "own settings"]
 
 
 def test_the_winner_is_set_against_the_experiments_own_settings() -> None:
-    """Where those were among the candidates; nothing is said where nobody won."""
-    own = {"model.latent_dim": 20, "train.learning_rate": 1e-3}
-    default = {"model.latent_dim": 20}
-    winner = confirm(5, 100.0, 102.0, **{"model.latent_dim": 40})
-    told = tell_winner([confirm(1, 103.0, 105.0, **default), winner], own)
-    assert told.startswith(
-        "Trial 5 won with other seeds: mean 101.00 nats, standard deviation 1.41"
+    """Seed by seed; nothing is said where nobody won."""
+    winner = confirm(5, 100.0, 102.0)
+    told = tell_winner([confirm(0, 103.0, 106.0, own=True), winner])
+    assert told == (
+        "With other seeds trial 5 won: mean 101.00 nats, standard deviation 1.41 of 2 seeds. "
+        "Seed by seed that is 3.50 nats less than the experiment's own settings, standard "
+        "deviation 0.71; they came to mean 104.50 nats, standard deviation 2.12 of 2 seeds."
     )
-    assert "3.00 nats less than the experiment's own settings, trial 1: mean 104.00 nats" in told
-    assert "own" not in tell_winner([winner], own)
-    assert tell_winner([confirm(1, 99.0, 99.0, **default), winner], own).endswith("own.")
-    assert tell_winner([], own) == tell_winner([confirm(1, None, 99.0)], own) == ""
+    assert tell_winner([winner, confirm(0, 103.0, None, own=True)]).endswith("of 2 seeds.")
+    assert tell_winner([confirm(1, 99.0, 99.0, own=True), winner]).startswith(
+        "With other seeds trial 1 (the experiment's own settings) won: mean 99.00 nats"
+    )
+    assert tell_winner([]) == tell_winner([confirm(1, None, 99.0)]) == ""

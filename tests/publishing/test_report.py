@@ -21,7 +21,7 @@ from vae.models.networks import build_model
 from vae.publishing.epochs import KINDS, choose_epochs, draw_epoch
 from vae.publishing.report.page import render_page, split_time
 from vae.registry.lineage import Start
-from vae.runs.trials import Confirmation
+from vae.runs.confirmations import Confirmation
 
 HOSTILE = "<script src=//evil.example/x.js></script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}&"
 LIMIT_BYTES = 3_000_000

@@ -7,10 +7,8 @@ import pytest
 
 from vae.errors import UserError
 from vae.runs.trials import (
-    Confirmation,
     Trial,
     choose_best,
-    choose_confirmed,
     find_best,
     is_settled,
     sort_trials,
@@ -104,24 +102,3 @@ def test_a_search_is_settled_when_its_best_no_longer_moves(
     trials = [trial(number, loss) for number, loss in enumerate(losses, start=1)]
     assert is_settled(trials, patience) is settled
     assert is_settled(trials[::-1], patience) is settled
-
-
-def confirmation(number: int, *losses: float | None) -> Confirmation:
-    errors = ["diverged"] * sum(loss is None for loss in losses)
-    return Confirmation(number=number, overrides={}, losses=list(losses), errors=errors)
-
-
-def test_the_lowest_mean_wins() -> None:
-    """Not the luckiest seed, and nothing that fails with one of them."""
-    lucky, steady, failed = (
-        confirmation(1, 80.0, 100.0),
-        confirmation(2, 89.0, 90.0),
-        confirmation(3, 70.0, None),
-    )
-    assert choose_confirmed([lucky, steady, failed]) == steady
-    assert choose_confirmed([confirmation(2, 4.0, 6.0), confirmation(1, 5.0, 5.0)]).number == 1
-    assert steady.to_dict()["spread"] == pytest.approx(math.sqrt(0.5))
-    assert failed.to_dict()["mean"] is None
-    assert failed.to_dict()["spread"] is None
-    with pytest.raises(UserError, match=r"none of the 1 best .* other seeds: diverged"):
-        choose_confirmed([failed])

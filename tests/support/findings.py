@@ -13,8 +13,9 @@ from vae.experiments.settings import Experiment, ModelConfig, TrainConfig, Value
 from vae.models.networks import build_model
 from vae.publishing.epochs import draw_epoch
 from vae.publishing.report.findings import Findings, PublishedVersion
+from vae.runs.confirmations import Confirmation
 from vae.runs.run import Run
-from vae.runs.trials import Confirmation, Trial
+from vae.runs.trials import Trial
 from vae.store.local import LocalStore
 
 SHAPE = (1, 28, 28)

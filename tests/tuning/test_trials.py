@@ -15,9 +15,10 @@ import torch
 from tests.support.command import descendants, named
 from tests.support.listeners import Silent
 from tuning.confirm import confirm
-from tuning.design import design_candidates
+from tuning.design import Candidate, design_candidates
 from tuning.recorder import read_proposals, read_trials
 from tuning.search import search
+from tuning.trial import TrialJob, train_part
 from tuning.trial_checkpoints import locate
 from tuning.winner import take_over
 from vae.cluster.session import Resources, Workers, join_cluster
@@ -29,6 +30,7 @@ from vae.runs.run import Run
 from vae.runs.trials import Trial, choose_best, is_settled
 from vae.store.open import open_store
 from vae.training import checkpoints
+from vae.training.ranks import Ranks
 
 pytestmark = pytest.mark.slow
 EPOCHS = 40  # a driver that kills at the first is well before the last
@@ -60,19 +62,19 @@ def run_of(folder: Path, rates: list[float]) -> Run:
 
 
 class Killer(Silent):
-    """Kills the trials' processes at the first epoch that it is told of."""
+    """Kills a trial's process of this name at the first epoch that it is told of."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self.killed: list[int] = []
+        self.name, self.killed = name, list[int]()
 
     def on_epoch(self, number: int, overrides: dict[str, Any], row: dict[str, float]) -> None:
         """Kill, once."""
         super().on_epoch(number, overrides, row)
-        processes = descendants(os.getpid()) if not self.killed else []
-        for pid in (pid for pid in processes if named(pid).startswith("ray::ImplicitFunc")):
-            self.killed.append(pid)
-            os.kill(pid, signal.SIGKILL)
+        if not self.killed:
+            processes = (pid for pid in descendants(os.getpid()) if self.name in named(pid))
+            self.killed = [next(processes)]
+            os.kill(self.killed[0], signal.SIGKILL)
 
 
 def test_what_a_trial_raised_is_told(resources: Resources, tmp_path: Path) -> None:
@@ -116,9 +118,10 @@ def test_the_best_are_trained_again_with_other_seeds(resources: Resources, tmp_p
         for number in losses
     ]
     confirmed, repeats = confirm(run, dataset, resources, trials, Silent())
-    assert [one.number for one in confirmed] == [2, 1]
-    assert [trial.epochs for trial in repeats] == [2] * 4
-    assert len({loss for one in confirmed for loss in one.losses}) == 4
+    assert [(one.number, one.own) for one in confirmed] == [(2, False), (1, False), (0, True)]
+    assert confirmed[-1].overrides == {"train.learning_rate": run.experiment.train.learning_rate}
+    assert [trial.epochs for trial in repeats] == [2] * 6
+    assert len({loss for one in confirmed for loss in one.losses}) == 6
     silent = Silent()
     assert confirm(run, dataset, resources, trials, silent) == (confirmed, repeats)
     assert not silent.rows
@@ -132,7 +135,7 @@ def test_a_trial_whose_process_was_lost_goes_on(resources: Resources, tmp_path: 
     """
     run = run_of(tmp_path, [1e-3, 2e-3, 3e-3])
     dataset = prepare(run.experiment.data, run.store)
-    killer = Killer()
+    killer = Killer("ray::ImplicitFunc")
     with pytest.raises(RuntimeError, match="1 of 1 trials were lost with their processes"):
         search(run, dataset, resources, killer)
     assert len(killer.killed) == 1
@@ -157,6 +160,25 @@ def test_a_trial_whose_process_was_lost_goes_on(resources: Resources, tmp_path: 
         run.store.delete(locate(f"{run.prefix}/search", trial.overrides))
     assert len(spans) == 1
     torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+def test_several_workers_train_what_one_does(resources: Resources, tmp_path: Path) -> None:
+    """To rounding, also where one of them is lost and training has to go on from their epochs."""
+    run = run_of(tmp_path, [1e-3])
+    rate: Candidate = {"train.learning_rate": 1e-3}
+    config = replace(run.experiment.search, workers_per_trial=2)
+    run = replace(run, experiment=replace(run.experiment, search=config))
+    dataset = prepare(run.experiment.data, run.store)
+    killer = Killer("ray::Member")
+    with pytest.raises(RuntimeError, match="1 of 1 trials were lost with their processes"):
+        search(run, dataset, resources, killer)
+    assert not read_trials(run, f"{run.prefix}/search")
+    take_over(run, rate, EPOCHS, dataset, resources)
+    content = checkpoints.read_epoch(run.store, f"{run.prefix}/checkpoints", EPOCHS)
+    assert content and content["history"][: len(killer.rows)] == killer.rows
+    job = TrialJob.of(run, dataset, "alone", use_gpu=False)
+    alone = [told.row["val/loss"] for told in train_part(rate, job, Ranks(torch.device("cpu")))]
+    assert [row["val/loss"] for row in content["history"]] == pytest.approx(alone, rel=1e-5)
 
 
 def test_a_search_ends_when_its_best_no_longer_moves(resources: Resources, tmp_path: Path) -> None:

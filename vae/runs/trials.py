@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,47 +45,6 @@ class Trial:
     def from_dict(cls, plain: dict[str, Any]) -> "Trial":
         """Undo `to_dict`."""
         return cls(**plain | {"spans": [(began, ended) for began, ended in plain["spans"]]})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Confirmation:
-    """What a trial's settings came to with other seeds: losses as of a `Trial`, in nats."""
-
-    number: int  # of the trial
-    overrides: dict[str, Value]
-    losses: list[float | None]  # None where training failed
-    errors: list[str]
-
-    @property
-    def mean(self) -> float:
-        """Of the losses, in nats; infinite if training failed with one of the seeds."""
-        return statistics.fmean(math.inf if loss is None else loss for loss in self.losses)
-
-    @property
-    def spread(self) -> float | None:
-        """The losses' standard deviation, in nats; None if training failed with one of them."""
-        known = [loss for loss in self.losses if loss is not None]
-        return statistics.stdev(known) if len(known) == len(self.losses) else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types only, with the mean, None where infinite, and the spread."""
-        mean = self.mean if math.isfinite(self.mean) else None
-        return dataclasses.asdict(self) | {"mean": mean, "spread": self.spread}
-
-
-def choose_confirmed(confirmations: Sequence[Confirmation]) -> Confirmation:
-    """The one with the lowest mean, the first of equals.
-
-    Raises UserError, quoting the first error, if each failed with a seed.
-    """
-    best = min(confirmations, key=lambda one: (one.mean, one.number))
-    if math.isinf(best.mean):
-        errors = [error for one in confirmations for error in one.errors]
-        why = f": {errors[0]}" if errors else ""
-        raise UserError(
-            f"none of the {len(confirmations)} best trials finished with other seeds{why}"
-        )
-    return best
 
 
 def sort_trials(trials: Sequence[Trial]) -> list[Trial]:

@@ -18,6 +18,13 @@ from vae.publishing.report.charts import (
     is_finite,
 )
 from vae.publishing.report.trials import describe, list_settings, make_axis, shorten
+from vae.runs.confirmations import (
+    Confirmed,
+    find_own,
+    measure_gain,
+    name_candidate,
+    sort_confirmed,
+)
 from vae.runs.trials import Trial, find_best, format_overrides, sort_trials
 
 SHADES = 5  # from the trials with the lowest losses to those with the highest
@@ -25,7 +32,6 @@ ROW, THICK = 30, 14  # pixels of a row, of a bar in it
 NAMED = 112  # pixels for what stands beside a row
 SAID = 34  # pixels for a share behind its bar
 INSET = 14  # pixels between an axis and the nearest mark
-Confirmed = Sequence[Mapping[str, Any]]  # each a `Confirmation` as its run records it
 
 
 def draw_learnt(
@@ -106,14 +112,14 @@ def shade_trials(trials: Sequence[Trial]) -> dict[int, str]:
 def draw_confirmed(trials: Sequence[Trial], confirmed: Confirmed) -> Chart:
     """The losses of each candidate with other seeds, their mean and standard deviation in a row."""
     rows = sort_confirmed(confirmed)
-    chosen = {trial.number: trial.loss for trial in trials}
+    chosen = {0: None} | {trial.number: trial.loss for trial in trials}
     every = [loss for one in rows for loss in (*one["losses"], *span(one), chosen[one["number"]])]
     known = [loss for loss in every if is_finite(loss)]
     x = Scale(min(known), max(known), NAMED + INSET, WIDTH - RIGHT - INSET)
     bars, dots, ticks = [], [], []
     for i, one in enumerate(rows):
-        y, name, style = TOP + ROW * (i + 0.5), f"trial {one['number']}", "blue" if i else "orange"
-        ticks.append(Tick(y, name))
+        y, name, style = TOP + ROW * (i + 0.5), name_candidate(one), "blue" if i else "orange"
+        ticks.append(Tick(y, f"trial {one['number']}" if one["number"] else "own settings"))
         bars += mark_mean(x, y, one, style)
         for loss in filter(is_finite, one["losses"]):
             dots.append(Dot(x.place(loss), y, f"{name}, another seed: {loss:.2f} nats", style))
@@ -133,11 +139,6 @@ def draw_confirmed(trials: Sequence[Trial], confirmed: Confirmed) -> Chart:
     )
 
 
-def sort_confirmed(confirmed: Confirmed) -> list[Mapping[str, Any]]:
-    """The lowest mean first, the first of equals first; those without one last."""
-    return sorted(confirmed, key=lambda one: (one["mean"] is None, one["mean"], one["number"]))
-
-
 def span(one: Mapping[str, Any]) -> tuple[float, ...]:
     """A standard deviation to both sides of the mean; nothing if training failed with a seed."""
     if one["mean"] is None or one["spread"] is None:
@@ -150,7 +151,7 @@ def mark_mean(x: Scale, y: float, one: Mapping[str, Any], style: str) -> list[Ba
     if not span(one):
         return []
     (low, high), mean = (x.place(end) for end in span(one)), x.place(one["mean"])
-    text = f"trial {one['number']}: {tell_mean(one)}"
+    text = f"{name_candidate(one)}: {tell_mean(one)}"
     band = Bar(low, y - THICK / 2, round(high - low, 1), THICK, text, f"{style} band")
     return [band, Bar(mean - 1, y - THICK / 2, 2, THICK, text, style)]
 
@@ -163,33 +164,28 @@ def tell_mean(one: Mapping[str, Any]) -> str:
     return f"mean {one['mean']:.2f} nats, standard deviation {one['spread']:.2f} of {seeds} seeds"
 
 
-def tell_winner(confirmed: Confirmed, own: Mapping[str, Any]) -> str:
-    """Who won and by how much, against the experiment's `own` settings if they were confirmed."""
+def tell_winner(confirmed: Confirmed) -> str:
+    """Who won, and by how much it is better than the experiment's own settings."""
     rows = sort_confirmed(confirmed)
     if not rows or rows[0]["mean"] is None:
         return ""
-    winner = rows[0]
-    told = f"Trial {winner['number']} won with other seeds: {tell_mean(winner)}."
-    default = next((one for one in rows if is_own(one["overrides"], own)), None)
-    if default is winner:
-        return f"{told} Its settings are the experiment's own."
-    if default is None or default["mean"] is None:
+    winner, gain = rows[0], measure_gain(confirmed)
+    name = name_candidate(winner)
+    told = f"With other seeds {name} won: {tell_mean(winner)}."
+    own = find_own(confirmed)
+    if gain is None or own is winner or own is None:
         return told
-    gain = default["mean"] - winner["mean"]
-    than = f"the experiment's own settings, trial {default['number']}: {tell_mean(default)}"
-    return f"{told} That is {gain:.2f} nats less than {than}."
-
-
-def is_own(overrides: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-    """Whether a candidate changes nothing. `own`: every setting of the experiment, by its name."""
-    return all(own.get(name) == value for name, value in overrides.items())
+    return (
+        f"{told} Seed by seed that is {gain.mean:.2f} nats less than the experiment's own "
+        f"settings, standard deviation {gain.spread:.2f}; they came to {tell_mean(own)}."
+    )
 
 
 def list_candidates(confirmed: Confirmed) -> list[list[str]]:
-    """A row for each: trial, settings, losses, mean, standard deviation, the winner first."""
+    """A row for each: name, settings, losses, mean, standard deviation, the winner first."""
     return [
         [
-            str(one["number"]),
+            name_candidate(one),
             format_overrides(one["overrides"]),
             ", ".join("failed" if loss is None else f"{loss:.2f}" for loss in one["losses"]),
             *("none" if one[key] is None else f"{one[key]:.2f}" for key in ("mean", "spread")),

@@ -11,7 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vae.data.mapped import Examples
-from vae.experiments.table import flatten
 from vae.models.networks import VAE
 from vae.publishing.embedding import embed
 from vae.publishing.recipe import find_cut
@@ -105,7 +104,7 @@ def tell_search(found: Findings) -> dict[str, Any]:
         "searched": [*draw_trials(found.trials), *learnt] if found.trials else [],
         "searched_settings": list_settings(found.trials),
         "best_trial": find_best(found.trials),
-        "winner": tell_winner(confirmed, flatten(found.run.experiment.to_dict())),
+        "winner": tell_winner(confirmed),
         "candidates": list_candidates(confirmed),
     }
 
