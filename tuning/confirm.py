@@ -4,6 +4,7 @@ They and the experiment's own settings are trained again, with the same other se
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from ray.tune.schedulers import FIFOScheduler
 
@@ -22,6 +23,7 @@ from vae.runs.confirmations import Confirmation
 from vae.runs.run import Run
 from vae.runs.trials import Trial, find_distinct
 
+Given = TypeVar("Given", Trial, Proposal)
 REPEATS = 2  # of each candidate, with a seed each
 
 
@@ -44,16 +46,23 @@ def confirm(
     best = list_compared(run.experiment, trials)
     seeds = [derive_seed(run.experiment.seed, "confirm", turn) % SEEDS for turn in range(REPEATS)]
     candidates: list[Candidate] = [one.overrides | {"seed": s} for one in best for s in seeds]
-    done, proposals = read_trials(run, prefix), read_proposals(run, prefix)
+    every, proposals = read_trials(run, prefix), read_proposals(run, prefix)
+    done = keep_of(candidates, every)
     if left := len(candidates) - len(done):
-        recorder = Recorder(run, prefix, done, proposals, listener)
-        sampler = PlannedSearch(candidates, proposals, done)
+        recorder = Recorder(run, prefix, every, proposals, listener)
+        sampler = PlannedSearch(candidates, keep_of(candidates, proposals), done)
         run_trials(run, dataset, resources, recorder, sampler, FIFOScheduler(), left)
-        done = read_trials(run, prefix)
+        every = read_trials(run, prefix)
+        done = keep_of(candidates, every)
         check_lost(done, len(candidates))
-    drop_beaten(run.store, prefix, done, keep=0)
+    drop_beaten(run.store, prefix, every, keep=0)
     own = read_own(run.experiment)
     return [gather(one, seeds, done, own=one.overrides == own) for one in best], done
+
+
+def keep_of(candidates: Sequence[Candidate], given: Sequence[Given]) -> list[Given]:
+    """Those of the candidates: a search that was given more trials had others among its best."""
+    return [one for one in given if one.overrides in candidates]
 
 
 def list_compared(experiment: Experiment, trials: Sequence[Trial]) -> list[Proposal]:

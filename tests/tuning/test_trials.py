@@ -99,7 +99,10 @@ def test_one_that_diverges_is_a_row_with_its_reason(resources: Resources, tmp_pa
 
 
 def test_the_best_are_trained_again_with_other_seeds(resources: Resources, tmp_path: Path) -> None:
-    """For all epochs; asked again, the store knows. The same settings count once."""
+    """For all epochs; asked again, the store knows. The same settings count once.
+
+    A search that is given more trials may have another best: that alone is trained.
+    """
     run = run_of(tmp_path, [1e-3, 2e-3, 1e-3])
     config = replace(run.experiment.search, epochs=2, grace_epochs=1, confirm=2)
     run = replace(run, experiment=replace(run.experiment, search=config))
@@ -125,6 +128,12 @@ def test_the_best_are_trained_again_with_other_seeds(resources: Resources, tmp_p
     silent = Silent()
     assert confirm(run, dataset, resources, trials, silent) == (confirmed, repeats)
     assert not silent.rows
+
+    better = replace(trials[0], number=5, overrides={"train.learning_rate": 4e-3}, loss=3.0)
+    again, _ = confirm(run, dataset, resources, [*trials, better], silent)
+    assert [one.number for one in again] == [5, 2, 0]
+    assert again[1:] == [confirmed[0], confirmed[2]]
+    assert len(silent.rows) == 4  # of two seeds, for two epochs
 
 
 def test_a_trial_whose_process_was_lost_goes_on(resources: Resources, tmp_path: Path) -> None:
