@@ -79,7 +79,8 @@ def list_compared(experiment: Experiment, trials: Sequence[Trial]) -> list[Propo
 def read_own(experiment: Experiment) -> Candidate:
     """What the experiment itself says of the settings that vary."""
     settings = flatten(experiment.to_dict())
-    return {name: settings[name] for name in experiment.search.space}
+    search = experiment.search
+    return search.drop_unused({name: settings[name] for name in search.space})
 
 
 def gather(

@@ -21,7 +21,9 @@ def design_candidates(config: SearchConfig, seed: int) -> list[Candidate]:
     names = sorted(config.space)
     points = draw(len(names), seed, config.trials)
     return [
-        {name: scale(config.space[name], at) for name, at in zip(names, point, strict=True)}
+        config.drop_unused(
+            {name: scale(config.space[name], at) for name, at in zip(names, point, strict=True)}
+        )
         for point in points
     ]
 

@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 from tuning.design import Candidate
-from vae.experiments.search import Range
 from vae.experiments.table import flatten
 from vae.registry.pointers import BEST, read_best
 from vae.registry.read import resolve
@@ -32,23 +31,16 @@ def choose_first(run: Run) -> Candidate | None:
 
 def describe_best(run: Run) -> dict[str, Any]:
     """What is known of the best version's settings, as the run records it."""
-    name, space = run.experiment.name, run.experiment.search.space
+    name, search = run.experiment.name, run.experiment.search
+    space = search.space
     if read_best(run.store, name)[0] is None:
         return {"overrides": {}, "told": f"{name} has no best version: the first is drawn"}
     _, manifest = resolve(run.store, name, BEST)
     settings = flatten(manifest.experiment)
-    values = {setting: settings.get(setting) for setting in space}
+    values = search.drop_unused({setting: settings.get(setting) for setting in space})
     version = f"{name}@{manifest.version}"
     for setting, value in values.items():
-        if not contains(space[setting], value):
+        if not space[setting].contains(value):
             told = f"{version} has {setting} = {value}, which is outside search.space"
             return {"overrides": {}, "told": f"{told}: the first is drawn"}
     return {"overrides": values, "told": f"the first candidate has the settings of {version}"}
-
-
-def contains(values: Range, value: Any) -> bool:
-    """Whether a search may give a setting this value."""
-    if values.choice:
-        return value in values.choice
-    whole = isinstance(values.low, int) and isinstance(values.high, int)
-    return isinstance(value, int if whole else int | float) and values.low <= value <= values.high

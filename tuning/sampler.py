@@ -18,7 +18,8 @@ from ray.tune.search.optuna import OptunaSearch
 from tuning.design import Candidate, design_candidates
 from tuning.planned import PlannedSearch
 from tuning.proposals import METRIC, Proposal
-from tuning.space import build_space
+from tuning.space import build_finished, build_space, suggest_value
+from vae.experiments.search import SearchConfig
 from vae.experiments.settings import Experiment, Value
 from vae.runs.trials import Trial, is_settled
 
@@ -26,6 +27,7 @@ from vae.runs.trials import Trial, is_settled
 class ReplayedSearch(OptunaSearch):
     """Optuna's TPE, which first gives out again what was proposed and not tried to its end."""
 
+    config: SearchConfig
     waiting: list[str]  # the replayed trials that have yet to be run
     begun = False  # whether anything was proposed, now or before a kill
     is_over: Callable[[], bool]  # whether nothing new may be proposed
@@ -48,7 +50,8 @@ class ReplayedSearch(OptunaSearch):
                 if trial is None:
                     self.enqueue(proposal.overrides, name)
                 elif trial.finished and trial.loss is not None:
-                    self.add_evaluated_point(proposal.overrides, trial.loss)
+                    known = build_finished(self._space, proposal.overrides, trial.loss)
+                    self._ot_study.add_trial(known)
             elif trial is None:
                 self.waiting.append(name)
             else:
@@ -75,8 +78,20 @@ class ReplayedSearch(OptunaSearch):
                 self.over = True
                 return Searcher.FINISHED  # type: ignore[no-any-return]
         self.begun = True
+        if trial_id not in self._ot_trials:
+            self._ot_trials[trial_id] = self.ask()
         suggested: dict[str, Any] | None = super().suggest(trial_id)
         return suggested
+
+    def ask(self) -> optuna.Trial:
+        """A new trial of the study: what varies in any case, then what does so given that."""
+        space = self.config.space
+        always = {name: self._space[name] for name in self._space if not space[name].when}
+        trial: optuna.Trial = self._ot_study.ask(fixed_distributions=always)
+        for name in self._space:
+            if space[name].when and self.config.varies(name, trial.params):
+                suggest_value(trial, name, self._space[name])
+        return trial
 
     def save(self, checkpoint_path: str) -> None:
         """Leave an empty file: the store is what restores a search."""
@@ -107,9 +122,10 @@ def build_sampler(
         metric=METRIC,
         mode="min",
         seed=experiment.seed,
-        points_to_evaluate=[first] if first else None,
     )
-    sampler.is_over = is_over
+    if first:
+        sampler._ot_study.enqueue_trial(first)
+    sampler.config, sampler.is_over = config, is_over
     sampler.replay(proposals, done)
     return sampler
 

@@ -66,6 +66,15 @@ def test_sobol_fills_a_space_evenly(seed: int) -> None:
             {"search.space": {"train.learning_rate": {"low": 1e-3, "high": 1e-2}}},
             "sampler is 'grid', but train.learning_rate is a range of numbers that are not whole",
         ),
+        (
+            {
+                "search.space": {
+                    "model.latent_dim": {"choice": [4, 8]},
+                    "train.batch_size": {"choice": [50, 60], "when": {"model.latent_dim": [4]}},
+                }
+            },
+            "sampler is 'grid', but train.batch_size has a condition: take another sampler",
+        ),
     ],
 )
 def test_a_grid_that_can_not_be_is_refused(changes: Overrides, told: str) -> None:
@@ -78,3 +87,22 @@ def test_a_grid_that_can_not_be_is_refused(changes: Overrides, told: str) -> Non
         },
     }
     assert told in catch_refusal(load_experiment, "tiny", {**grid, **changes})
+
+
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [
+        ({"model.kind": ["ConvVAE"]}, "varies by model.kind, which must vary as well"),
+        ({"model.latent_dim": [4, 5]}, "varies when model.latent_dim is [4, 5]: must be some of"),
+        ({"model.latent_dim": []}, "varies when model.latent_dim is []: must be some of"),
+    ],
+)
+def test_a_condition_that_can_not_hold_is_refused(when: object, told: str) -> None:
+    """It must be on settings that vary in any case, and on values that they may have."""
+    space = {
+        "model.latent_dim": {"choice": [4, 8]},
+        "train.grad_clip": {"low": 1.0, "high": 5.0, "when": when},
+    }
+    assert f"train.grad_clip {told}" in catch_refusal(
+        load_experiment, "tiny", {"search.space": space}
+    )

@@ -47,6 +47,13 @@ def test_what_decides_the_loss_is_the_most_important() -> None:
     assert set(shares) == set(CONFIG.space)
     assert sum(shares.values()) == pytest.approx(1)
     assert measure_importance(CONFIG, trials[::-1]) == pytest.approx(shares)
+    when: dict[str, tuple[int | float | str, ...]] = {"model.latent_dim": (8,)}
+    sized = {"train.batch_size": replace(CONFIG.space["train.batch_size"], when=when)}
+    conditional = replace(CONFIG, space=CONFIG.space | sized)
+    unsized = [
+        replace(trial, overrides=conditional.drop_unused(trial.overrides)) for trial in trials
+    ]
+    assert set(measure_importance(conditional, unsized)) == set(CONFIG.space) - set(sized)
 
 
 def test_trials_that_failed_say_nothing() -> None:

@@ -79,8 +79,18 @@ GRID: Overrides = {
         "train.learning_rate": {"choice": [0.01, 0.004, 0.001]},
     }
 }
+CONDITIONAL: Overrides = {
+    "search.space": {
+        "model.latent_dim": {"choice": [4, 8, 16, 32]},
+        "train.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "train.grad_clip": {"low": 1.0, "high": 5.0, "when": {"model.latent_dim": [8, 16]}},
+        "train.batch_size": {"low": 50, "high": 60, "when": {"model.latent_dim": [32]}},
+    }
+}
 KINDS: dict[str, Overrides] = {
     "tpe": {},
+    "tpe if": CONDITIONAL,
+    "sobol if": CONDITIONAL,
     "random": {},
     "sobol": {},
     "grid": GRID,
@@ -88,7 +98,7 @@ KINDS: dict[str, Overrides] = {
 
 
 def load_kind(sampler: str, trials: int = TRIALS) -> Experiment:
-    changes: Overrides = {**SPACE, **KINDS[sampler], "search.sampler": sampler}
+    changes: Overrides = {**SPACE, **KINDS[sampler], "search.sampler": sampler.split()[0]}
     return load_experiment("tiny", {**changes, "search.trials": trials})
 
 
@@ -109,6 +119,8 @@ def test_the_proposals_are_those_of_an_undisturbed_search(
     """Killed in any trials, the rest is proposed as if nothing had happened."""
     if first and sampler == "grid":
         first = {"model.latent_dim": 3, "train.learning_rate": 0.004}
+    if first and sampler == "tpe if":
+        first = FIRST | {"train.grad_clip": 2.0}
     experiment = load_kind(sampler)
     straight = propose(experiment, first)
     proposals, done = list[Proposal](), list[Trial]()
@@ -128,6 +140,18 @@ def test_a_search_of_more_trials_begins_with_the_same(sampler: str) -> None:
     proposals = list(few)
     search_on(build_sampler(more, proposals, done, FIRST), proposals, done, 12)
     assert proposals == propose(more, FIRST)
+
+
+@pytest.mark.parametrize("sampler", ["tpe if", "sobol if"])
+def test_what_has_a_condition_varies_only_where_that_holds(sampler: str) -> None:
+    """Within its range; elsewhere it is the experiment's, and no part of the candidate."""
+    proposals = propose(load_kind(sampler))
+    parts: dict[str, tuple[Value, ...]] = {"train.grad_clip": (8, 16), "train.batch_size": (32,)}
+    for _, overrides in proposals:
+        held = {name for name, dims in parts.items() if overrides["model.latent_dim"] in dims}
+        assert set(overrides) == {"model.latent_dim", "train.learning_rate"} | held
+    assert all(1 <= float(str(one.overrides.get("train.grad_clip", 1))) <= 5 for one in proposals)
+    assert {name for one in proposals for name in one.overrides} > set(parts)
 
 
 @pytest.mark.parametrize("sampler", KINDS)

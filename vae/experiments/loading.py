@@ -98,7 +98,7 @@ def parse_experiment(settings: Mapping[str, Any]) -> Experiment:
         for value in values.ends:
             if setting.startswith(FIXED):
                 raise UserError(f"search.space: {setting} is not a setting a trial may vary")
-            validate(apply_overrides(settings, {setting: value}))
+            validate(apply_overrides(settings, values.condition | {setting: value}))
     return experiment
 
 

@@ -1,9 +1,10 @@
 """The settings of a search: how many candidates, for how long, and what varies among them."""
 
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from vae.experiments.durations import DURATIONS, check_budget
 from vae.experiments.fields import check_settings, setting
@@ -11,12 +12,16 @@ from vae.experiments.fields import check_settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """What one setting may be in a search: one of `choice`, or between `low` and `high`."""
+    """What one setting may be in a search: one of `choice`, or between `low` and `high`.
+
+    It varies where the settings in `when` have one of these values, else it is the experiment's.
+    """
 
     choice: tuple[int | float | str, ...] = ()
     low: int | float = math.nan
     high: int | float = math.nan
     log: bool = False
+    when: dict[str, tuple[int | float | str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         bounded = not (math.isnan(self.low) and math.isnan(self.high))
@@ -36,6 +41,18 @@ class Range:
         if isinstance(self.low, int) and isinstance(self.high, int):
             return range(self.low, self.high + 1)
         return self.choice
+
+    @property
+    def condition(self) -> dict[str, Any]:
+        """Values of other settings with which it varies."""
+        return {name: values[0] for name, values in self.when.items()}
+
+    def contains(self, value: Any) -> bool:
+        """Whether a search may give the setting this value."""
+        if self.choice:
+            return value in self.choice
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        return isinstance(value, int if whole else int | float) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +88,8 @@ class SearchConfig:
         "trials without a new best after which no more is begun; 0: no limit", 0, at_least=0
     )
     confirm: int = setting(
-        "best candidates that are trained again with two other seeds, whose mean loss decides; "
-        "0: the lowest loss of all trials does",
+        "best candidates that are trained again with two other seeds, as are the experiment's own "
+        "settings; the lowest mean loss decides; 0: the lowest loss of all trials does",
         0,
         at_least=0,
     )
@@ -84,7 +101,8 @@ class SearchConfig:
     space: dict[str, Range] = setting(
         "what varies, by dotted setting",
         dict,
-        allowed='"SETTING" = { choice = [...] } or { low = ..., high = ..., log = true }',
+        allowed='"SETTING" = { choice = [...] } or { low = ..., high = ..., log = true }, also '
+        'with when = { "OTHER" = [...] }',
     )
 
     def __post_init__(self) -> None:
@@ -103,6 +121,8 @@ class SearchConfig:
             )
         if self.confirm and "seed" in self.space:
             raise ValueError(f"confirm is {self.confirm}, but space varies seed: must be 0")
+        for name, values in self.space.items():
+            self.check_condition(name, values)
         if self.trials and self.sampler == "grid":
             self.check_grid()
 
@@ -111,9 +131,35 @@ class SearchConfig:
         """The points of the space's grid; 0 if a setting has none."""
         return math.prod(len(values.grid) for values in self.space.values())
 
+    def drop_unused(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """A point of the space without what does not vary there."""
+        return {name: value for name, value in point.items() if self.varies(name, point)}
+
+    def varies(self, name: str, point: Mapping[str, Any]) -> bool:
+        """Whether a setting of the space varies, given those that have no condition."""
+        return all(point.get(other) in values for other, values in self.space[name].when.items())
+
+    def check_condition(self, name: str, values: Range) -> None:
+        """Raise ValueError unless a setting's condition is one that can hold."""
+        for other, needed in values.when.items():
+            if other not in self.space or self.space[other].when:
+                raise ValueError(
+                    f"space: {name} varies by {other}, which must vary as well, without a condition"
+                )
+            never = [value for value in needed if not self.space[other].contains(value)]
+            if never or not needed:
+                raise ValueError(
+                    f"space: {name} varies when {other} is {json.dumps([*needed])}: must be some "
+                    f"of what that may be"
+                )
+
     def check_grid(self) -> None:
         """Raise ValueError unless the grid has as many points as there are trials."""
         for name, values in self.space.items():
+            if values.when:
+                raise ValueError(
+                    f"sampler is 'grid', but {name} has a condition: take another sampler"
+                )
             if not values.grid:
                 raise ValueError(
                     f"sampler is 'grid', but {name} is a range of numbers that are not whole: "

@@ -231,6 +231,6 @@ class Experiment:
         plain: dict[str, Any] = json.loads(json.dumps(named))
         for limits in plain["search"]["space"].values():
             unused = ("low", "high", "log") if limits["choice"] else ("choice",)
-            for key in unused:
+            for key in (*unused, *(() if limits["when"] else ("when",))):
                 del limits[key]
         return plain
