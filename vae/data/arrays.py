@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from vae.data.images import Look, fit
+from vae.data.images import Look, fit, to_array
 from vae.data.pixels import cut
 from vae.errors import UserError, extract_message
 
@@ -108,9 +109,13 @@ def fit_images(
         return images_NCHW, ()
     if not look.size and look.colours in (0, channels):
         return images_NCHW, ()
-    fitted = [fit(np.moveaxis(image, 0, -1), look) for image in images_NCHW]
-    images = np.stack([np.moveaxis(image, -1, 0) for image, _ in fitted])
-    return np.ascontiguousarray(images), tuple(f"all {change}" for change in fitted[0][1])
+    fitted = [fit(_show(image), look) for image in images_NCHW]
+    images = np.stack([to_array(image) for image, _ in fitted])
+    return images, tuple(f"all {change}" for change in fitted[0][1])
+
+
+def _show(image_CHW: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(image_CHW[0] if len(image_CHW) == 1 else np.moveaxis(image_CHW, 0, -1))
 
 
 def _find_scale(array: NDArray[Any], given: str) -> tuple[bool, tuple[str, ...]]:

@@ -56,13 +56,13 @@ def decode(data: bytes, look: Look) -> Decoded:
     if not data:
         raise UserError("an empty file")
     try:
-        pixels_HWC, changes = _show(data, look.background)
+        shown, changes = _show(data, look.background)
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
         raise UserError(f"not an image: {_explain(error)}") from error
-    image, more = fit(pixels_HWC, look)
-    return Decoded(np.ascontiguousarray(np.moveaxis(image, -1, 0)), (*changes, *more))
+    image, more = fit(shown, look)
+    return Decoded(to_array(image), (*changes, *more))
 
 
 @functools.cache
@@ -72,31 +72,38 @@ def list_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in known.items() if kind in _list_formats())
 
 
-def fit(pixels_HWC: NDArray[np.uint8], look: Look) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Pixels [H, W, C] with the size and colours of `look`, and what was changed, in words.
+def fit(image: Image.Image, look: Look) -> tuple[Image.Image, tuple[str, ...]]:
+    """An image in grey or colour with the size and colours of `look`, and what was changed.
 
     The short side is resized, by bicubic interpolation with antialiasing, and the centre is kept.
     Grey is 0.299 R + 0.587 G + 0.114 B.
     """
     changes = []
-    if look.colours not in (0, pixels_HWC.shape[2]):
+    if look.colours not in (0, len(image.getbands())):
         changes.append("in colour, taken as grey" if look.colours == 1 else "grey, taken as colour")
-        pixels_HWC = _recolour(pixels_HWC, look.colours)
-    if look.size and pixels_HWC.shape[:2] != (look.size, look.size):
-        larger = "enlarged" if min(pixels_HWC.shape[:2]) < look.size else "reduced"
-        square = pixels_HWC.shape[0] == pixels_HWC.shape[1]
-        cropped = "" if square else " and cropped"
+        image = image.convert("L" if look.colours == 1 else "RGB")
+    if look.size and image.size != (look.size, look.size):
+        larger = "enlarged" if min(image.size) < look.size else "reduced"
+        cropped = "" if image.width == image.height else " and cropped"
         changes.append(f"{larger}{cropped} to {look.size}×{look.size}")
-        pixels_HWC = _resize(pixels_HWC, look.size)
-    return pixels_HWC, tuple(changes)
+        image = _resize(image, look.size)
+    return image, tuple(changes)
 
 
+def to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """The levels [C, H, W] of an image in grey or colour."""
+    planes = bytearray().join([band.tobytes() for band in image.split()])
+    return np.frombuffer(planes, np.uint8).reshape(-1, image.height, image.width)
+
+
+@functools.cache
 def _list_formats() -> list[str]:
     Image.init()
     return [*_USUAL, *sorted(set(Image.OPEN) - _NO_PICTURES - {*_USUAL})]
 
 
-def _show(data: bytes, background: tuple[int, ...]) -> tuple[NDArray[np.uint8], list[str]]:
+def _show(data: bytes, background: tuple[int, ...]) -> tuple[Image.Image, list[str]]:
+    """An image in grey or colour, and what was changed to show it."""
     with Image.open(io.BytesIO(data), formats=_list_formats()) as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format not in _FIRST_IS_THE_PICTURE:
@@ -106,22 +113,25 @@ def _show(data: bytes, background: tuple[int, ...]) -> tuple[NDArray[np.uint8], 
         scale = _find_scale(image)
         image.load()
         if image.format in _JPEG:
-            check_whole(data, _as_array(image), _decode_plainly)
+            check_whole(data, image, _decode_plainly)
         changes = [PROFILE] if _has_other_profile(image) else []
-        upright = ImageOps.exif_transpose(image)
-        turned = image.getexif().get(0x0112, 1) in range(2, 9) and image.format != "TIFF"
-        changes += [UPRIGHT] if turned else []
+        turned = image.getexif().get(0x0112, 1) in range(2, 9)
+        upright = ImageOps.exif_transpose(image) if turned else image
+        changes += [UPRIGHT] if turned and image.format != "TIFF" else []
+        if upright.mode in ("L", "RGB") and scale == 1 and not upright.has_transparency_data:
+            return upright, changes
         pixels, alpha, more = _to_levels(upright, scale)
     changes += more
     if alpha is not None and (alpha < 255).any():
         changes.append(f"with transparency, shown over {list(background)}")
         pixels = _flatten(pixels, alpha, background)
-    return pixels, changes
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), changes
 
 
-def _decode_plainly(data: bytes) -> NDArray[np.uint8]:
+def _decode_plainly(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=_JPEG) as image:
-        return _as_array(image)
+        image.load()
+        return image
 
 
 def _as_array(image: Image.Image) -> NDArray[Any]:
@@ -208,19 +218,12 @@ def _has_other_profile(image: Image.Image) -> bool:
     return "sRGB" not in named
 
 
-def _recolour(pixels_HWC: NDArray[np.uint8], colours: int) -> NDArray[np.uint8]:
-    if colours == 3:
-        return pixels_HWC.repeat(3, axis=2)
-    return _as_array(Image.fromarray(pixels_HWC).convert("L"))
-
-
-def _resize(pixels_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    height, width, channels = pixels_HWC.shape
-    short = min(height, width)
+def _resize(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    short = min(image.size)
     left, top = (width - short) / 2, (height - short) / 2
-    image = Image.fromarray(pixels_HWC[..., 0] if channels == 1 else pixels_HWC)
     box = (left, top, left + short, top + short)
-    return _as_array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
 def _explain(error: Exception) -> str:

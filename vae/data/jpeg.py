@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
 from vae.errors import UserError
 
@@ -17,7 +16,7 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _COEFFICIENTS = 64
 _SHORTEST = 6  # bytes of what describes a frame or a scan
 _FILLING, _NEAR, _BLOCK = 128, 2, 8  # the grey of blocks that never came; chroma rounds it
-_FEW_PIXELS = 128 * 128  # below, a block that is cut itself may be all that is missing
+_FEW_LEVELS = 128 * 128  # below, a block that is cut itself may be all that is missing
 _MORE = bytes.fromhex("b66ddb92a5c37e19d5484fe1") * 32  # not grey, where it is decoded
 
 
@@ -29,21 +28,20 @@ class Header(NamedTuple):
     whole: bool  # no scan is missing: each coefficient has come to its last bit
 
 
-def check_whole(
-    data: bytes, pixels_HWC: NDArray[np.uint8], decode: Callable[[bytes], NDArray[np.uint8]]
-) -> None:
+def check_whole(data: bytes, image: Image.Image, decode: Callable[[bytes], Image.Image]) -> None:
     """Raise UserError for a JPEG file that lacks its end, or part of its picture before an end.
 
-    `pixels_HWC`: what `decode` gives for `data`. Where part of the picture may be missing, more
+    `image`: what `decode` gives for `data`. Where part of the picture may be missing, more
     data is put before the end and decoded: a whole picture does not change by it.
     """
     header = read_header(data)
     if not header.whole:
         raise UserError("a JPEG file that is cut off: scans of it are missing")
-    if header.scans == 1 and pixels_HWC.size > _FEW_PIXELS and not _ends_in_grey(pixels_HWC):
+    levels = image.width * image.height * len(image.getbands())
+    if header.scans == 1 and levels > _FEW_LEVELS and not _ends_in_grey(image):
         return
     longer = decode(data[: header.end] + _continue(data[: header.end]) + data[header.end :])
-    if not np.array_equal(longer, pixels_HWC):
+    if longer.tobytes() != image.tobytes():
         raise UserError("a JPEG file that is cut off: part of its picture is missing")
 
 
@@ -90,7 +88,9 @@ def _note_scan(segment: bytes, missing: dict[int, list[int]]) -> None:
             missing[component][coefficient] = bits
 
 
-def _ends_in_grey(pixels_HWC: NDArray[np.uint8]) -> bool:
+def _ends_in_grey(image: Image.Image) -> bool:
     """Whether the last block is what a decoder fills in; it is the last to come."""
-    last = pixels_HWC[-_BLOCK // 2 :, -_BLOCK // 2 :].astype(np.int16)
-    return bool((np.abs(last - _FILLING) <= _NEAR).all())
+    width, height = image.size
+    corner = (max(0, width - _BLOCK // 2), max(0, height - _BLOCK // 2), width, height)
+    last = image.crop(corner).tobytes()
+    return _FILLING - _NEAR <= min(last) and max(last) <= _FILLING + _NEAR

@@ -23,8 +23,9 @@ class Traits(NamedTuple):
 
 def note(image_CHW: NDArray[np.uint8]) -> Traits:
     """The traits of an image."""
-    grey = len(image_CHW) == 1 or bool((image_CHW == image_CHW[:1]).all())
-    return Traits(hash_bytes(image_CHW.tobytes()), int(image_CHW.min()), int(image_CHW.max()), grey)
+    grey = all(np.array_equal(image_CHW[0], other) for other in image_CHW[1:])
+    digest = hash_bytes(np.ascontiguousarray(image_CHW).data)
+    return Traits(digest, int(image_CHW.min()), int(image_CHW.max()), grey)
 
 
 def note_all(images: Pixels) -> list[Traits]:
