@@ -45,16 +45,20 @@ def write_jpeg(folder: Path, side: int, number: int) -> None:
     Image.fromarray(pixels).save(folder / f"{number:07}.jpg", quality=QUALITY)
 
 
-def decode_plainly(path: Path) -> int:
+def decode_plainly(size: int, path: Path) -> int:
     """What anyone's loader does with a file; how many levels there were."""
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).size
+        shown = image.convert("RGB")
+        if size:
+            shown = shown.resize((size, size), Image.Resampling.BICUBIC)
+        return np.asarray(shown).size
 
 
-def decode_all(folder: Path) -> None:
+def decode_all(folder: Path, size: int) -> None:
     """Every file, on all cores."""
     with multiprocessing.Pool() as pool:
-        assert sum(pool.imap_unordered(decode_plainly, folder.iterdir(), 100)) > 0
+        work = partial(decode_plainly, size)
+        assert sum(pool.imap_unordered(work, folder.iterdir(), 100)) > 0
 
 
 def prepare_all(folder: Path, size: int, peak: list[float]) -> None:
@@ -84,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=2_000)
     parser.add_argument("--side", type=int, default=256, help="pixels of a picture's side")
-    parser.add_argument("--size", type=int, default=64, help="data.size; 0: as they are")
+    parser.add_argument("--size", type=int, default=64, help="data.size as well; 0: no")
     parser.add_argument("--repeats", type=int, default=3)
     given, _ = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
@@ -93,10 +97,14 @@ def main() -> None:
         with multiprocessing.Pool() as pool:
             pool.map(partial(write_jpeg, folder, given.side), range(given.images), 100)
         contenders: dict[str, Callable[[], object]] = {
-            "Pillow": partial(decode_all, folder),
+            "Pillow": partial(decode_all, folder, 0),
             "prepare, as they are": partial(prepare_all, folder, 0, peak),
-            f"prepare, size {given.size}": partial(prepare_all, folder, given.size, peak),
         }
+        if given.size:
+            contenders |= {
+                f"Pillow, size {given.size}": partial(decode_all, folder, given.size),
+                f"prepare, size {given.size}": partial(prepare_all, folder, given.size, peak),
+            }
         turns = itertools.product(range(given.repeats), contenders.items())
         taken = [(who, measure(work)) for _, (who, work) in turns]
     table = []

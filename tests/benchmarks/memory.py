@@ -1,28 +1,46 @@
-"""What this process holds of its own: RssAnon. What is mapped, the kernel drops when it has to."""
+"""What this process and its children hold of their own: RssAnon.
 
+What is mapped does not count: the kernel drops it when it has to.
+"""
+
+import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def read_status(name: str) -> float:
-    """Megabytes of this process under one name of /proc."""
-    status = Path("/proc/self/status").read_text()
-    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.M)
-    assert found
-    return int(found[1]) / 1000
+def read_held() -> float:
+    """Megabytes of this process and its children."""
+    return sum(_read_held(pid) for pid in (os.getpid(), *_list_children()))
+
+
+def _list_children() -> list[int]:
+    """Those of all threads; a thread may end meanwhile."""
+    found = ""
+    for path in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += path.read_text()
+    return [int(pid) for pid in found.split()]
+
+
+def _read_held(pid: int) -> float:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.M)
+        return int(found[1]) / 1000 if found else 0.0
+    return 0.0  # it has ended
 
 
 @contextmanager
 def watch_peak(peak: list[float]) -> Iterator[None]:
-    """Append the most that the process's own memory grows by meanwhile, in megabytes."""
-    before, seen, done = read_status("RssAnon"), [0.0], threading.Event()
+    """Append the most that this grows by meanwhile, in megabytes."""
+    before, seen, done = read_held(), [0.0], threading.Event()
 
     def look() -> None:
-        while not done.wait(0.01):
-            seen.append(read_status("RssAnon") - before)
+        while not done.wait(0.02):
+            seen.append(read_held() - before)
 
     thread = threading.Thread(target=look)
     thread.start()

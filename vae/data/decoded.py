@@ -4,25 +4,49 @@ A part is written whole, its record last, so that after a kill those that are th
 """
 
 import json
-import mmap
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vae.data.images import Look
 from vae.data.traits import Traits
 from vae.errors import UserError
-from vae.files import reserve_beside, write_whole
+from vae.files import hash_bytes, reserve_beside, write_whole
 
-PART_IMAGES = 1000
+PART_IMAGES, PART_BYTES = 250, 8_000_000  # of files, which take a core some tenths of a second
 
 # An image [C, H, W], its traits and what was changed to show it; or why there is none.
 Outcome = tuple[NDArray[np.uint8], Traits, tuple[str, ...]] | UserError
+
+
+class Source(NamedTuple):
+    """A file with an image: what it is called in its set, its SHA-256 and size."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class Part(NamedTuple):
+    """Files that are decoded in one go, to `path` and the record beside it.
+
+    `skip`: whether a broken file is noted rather than refused.
+    """
+
+    path: Path
+    sources: tuple[Source, ...]
+    look: Look
+    skip: bool
+
+    @property
+    def record(self) -> Path:
+        """Where it is written what became of each file."""
+        return self.path.with_suffix(".json")
 
 
 class Kept(NamedTuple):
@@ -39,14 +63,13 @@ class Kept(NamedTuple):
 
 
 class DecodedImages:
-    """Uint8 images [N, C, H, W] in the parts of a folder, grey ones repeated where others are not.
+    """Uint8 images [N, C, H, W] in parts, grey ones repeated where others are not.
 
     `places`: the part of each image, and what was kept of it.
     """
 
-    def __init__(self, folder: Path, places: Sequence[tuple[int, Kept]]) -> None:
+    def __init__(self, places: Sequence[tuple[Path, Kept]]) -> None:
         self.places, self.channels = places, max(kept.shape[0] for _, kept in places)
-        self.parts = {part: map_bytes(folder / name_part(part)) for part, _ in places}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,53 +83,51 @@ class DecodedImages:
         numbers = range(len(self))[rows] if isinstance(rows, slice) else rows
         images = np.empty((len(numbers), *self.shape[1:]), np.uint8)
         for image, number in zip(images, numbers, strict=True):
-            part, kept = self.places[number]
-            size = int(np.prod(kept.shape))
-            image[:] = self.parts[part][kept.at : kept.at + size].reshape(kept.shape)
+            image[:] = read_pixels(*self.places[number])
         return images
 
 
-def name_part(part: int) -> str:
-    """The file of a part's pixels."""
-    return f"decoded-{part:06}.bin"
+def read_pixels(path: Path, kept: Kept) -> NDArray[np.uint8]:
+    """An image [C, H, W] of a part, which is not left open: there may be thousands of parts."""
+    pixels = np.empty(kept.shape, np.uint8)
+    with path.open("rb", buffering=0) as file:
+        file.seek(kept.at)
+        assert file.readinto(pixels.data) == pixels.nbytes
+    return pixels
 
 
-def map_bytes(path: Path) -> NDArray[np.uint8]:
-    """A file's bytes, mapped; those of an empty one."""
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return np.empty(0, np.uint8)
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+def cut_parts(sources: Iterable[Source], look: Look, skip: bool, folder: Path) -> list[Part]:
+    """All parts of a set, in order.
 
-
-def keep_parts(
-    folder: Path, count: int, read: Callable[[range], Iterable[Outcome]]
-) -> Iterator[tuple[int, list[Kept]]]:
-    """Yield every part of `count` images and what was kept of each, those that are there unread.
-
-    `read` decodes some of them in order.
+    What a part is called follows from its content too: when the same set is taken up again, its
+    files may have other names, and so another order.
     """
-    for part, start in enumerate(range(0, count, PART_IMAGES)):
-        record = folder / f"decoded-{part:06}.json"
-        with suppress(FileNotFoundError):
-            yield part, [parse_kept(*one) for one in json.loads(record.read_bytes())]
-            continue
-        kept = keep(folder / name_part(part), read(range(start, min(start + PART_IMAGES, count))))
-        write_whole(record, json.dumps(kept).encode())
-        yield part, kept
+    return [
+        Part(folder / f"decoded-{number:06}-{_hash_sources(cut)[:16]}.bin", cut, look, skip)
+        for number, cut in enumerate(_cut(sources))
+    ]
 
 
-def parse_kept(
-    shape: Sequence[int], traits: Sequence[object], changes: Sequence[str], at: int, error: str
-) -> Kept:
-    """Undo what JSON makes of tuples."""
-    return Kept(tuple(shape), Traits(*traits), tuple(changes), at, error)  # type: ignore[arg-type]
+def _cut(sources: Iterable[Source]) -> Iterator[tuple[Source, ...]]:
+    cut, size_bytes = list[Source](), 0
+    for source in sources:
+        cut.append(source)
+        size_bytes += source.size_bytes
+        if len(cut) == PART_IMAGES or size_bytes >= PART_BYTES:
+            yield tuple(cut)
+            cut, size_bytes = [], 0
+    if cut:
+        yield tuple(cut)
 
 
-def keep(path: Path, outcomes: Iterable[Outcome]) -> list[Kept]:
-    """Write the pixels of a part, image by image."""
+def _hash_sources(sources: Iterable[Source]) -> str:
+    return hash_bytes("".join(source.sha256 for source in sources).encode())
+
+
+def keep(part: Part, outcomes: Iterable[Outcome]) -> None:
+    """Write the pixels of a part, image by image, then its record."""
     kept = []
-    with reserve_beside(path) as temporary:
+    with reserve_beside(part.path) as temporary:
         with temporary.open("xb") as file:
             for outcome in outcomes:
                 if isinstance(outcome, UserError):
@@ -114,9 +135,21 @@ def keep(path: Path, outcomes: Iterable[Outcome]) -> list[Kept]:
                     continue
                 image, traits, changes = outcome
                 kept.append(Kept(image.shape, traits, changes, file.tell()))
-                file.write(image.tobytes())
-        os.replace(temporary, path)
-    return kept
+                file.write(image.data)
+        os.replace(temporary, part.path)
+    write_whole(part.record, json.dumps(kept).encode())
+
+
+def read_kept(part: Part) -> list[Kept]:
+    """What became of each file of a part that is there."""
+    return [_parse_kept(*one) for one in json.loads(part.record.read_bytes())]
+
+
+def _parse_kept(
+    shape: Sequence[int], traits: Sequence[object], changes: Sequence[str], at: int, error: str
+) -> Kept:
+    """Undo what JSON makes of tuples."""
+    return Kept(tuple(shape), Traits(*traits), tuple(changes), at, error)  # type: ignore[arg-type]
 
 
 def count_changes(kept: Iterable[Kept]) -> tuple[str, ...]:

@@ -93,4 +93,4 @@ def _ends_in_grey(image: Image.Image) -> bool:
     width, height = image.size
     corner = (max(0, width - _BLOCK // 2), max(0, height - _BLOCK // 2), width, height)
     last = image.crop(corner).tobytes()
-    return _FILLING - _NEAR <= min(last) and max(last) <= _FILLING + _NEAR
+    return min(last) >= _FILLING - _NEAR and max(last) <= _FILLING + _NEAR

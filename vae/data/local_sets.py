@@ -3,21 +3,20 @@
 import os
 import shutil
 import tempfile
-import warnings
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from vae.data import arrays
-from vae.data.decoded import DecodedImages, Kept, Outcome, count_changes, keep_parts
+from vae.data.decoded import PART_IMAGES, DecodedImages, Kept, Source, count_changes, cut_parts
+from vae.data.decoders import READERS, decode_all
 from vae.data.formats import Parsed
 from vae.data.held_out import hold_out
-from vae.data.images import Look, decode
+from vae.data.images import Look
+from vae.data.in_order import map_in_order
 from vae.data.layouts import Item, Layout, find_images
 from vae.data.pixels import Pixels
 from vae.data.places import Place, Target, open_place, parse_target, show_name
@@ -25,10 +24,6 @@ from vae.data.traits import Traits, find_oddities, note, note_all
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
 from vae.files import hash_bytes, hash_file
-
-READERS = 16  # threads: on S3 each read is a request, and decoders leave Python to others
-_One = TypeVar("_One")
-_Made = TypeVar("_Made")
 
 
 class LocalSet(NamedTuple):
@@ -51,10 +46,10 @@ def open_set(config: DataConfig) -> LocalSet:
     if target.file.lower().endswith(".npy"):
         return _open_array(place, target)
     layout = find_images(place, target)
-    digests = list(_map(lambda item: hash_bytes(place.read(item.where)), layout.items))
+    sources = list(_read_sources(place, layout))
     rows = sorted(
-        [digest, show_name(item.label), item.split]
-        for digest, item in zip(digests, layout.items, strict=True)
+        [source.sha256, show_name(item.label), item.split]
+        for source, item in zip(sources, layout.items, strict=True)
     )
     contents = {
         "images": hash_bytes(repr(rows).encode()),
@@ -64,8 +59,21 @@ def open_set(config: DataConfig) -> LocalSet:
     return LocalSet(
         target.title,
         contents,
-        lambda folder: _parse_images(place, layout, digests, config, folder),
+        lambda folder: _parse_images(place, layout, sources, config, folder),
     )
+
+
+def _read_sources(place: Place, layout: Layout) -> Iterator[Source]:
+    """Yield what each file is, read some at a time: a thread takes as long to start as to read."""
+    names = [item.where for item in layout.items]
+    at_once = min(PART_IMAGES, -(-len(names) // (4 * READERS)))
+
+    def read(start: int) -> list[Source]:
+        found = ((name, place.read(name)) for name in names[start : start + at_once])
+        return [Source(name, hash_bytes(data), len(data)) for name, data in found]
+
+    for some in map_in_order(read, range(0, len(names), at_once), READERS):
+        yield from some
 
 
 def _open_array(place: Place, target: Target) -> LocalSet:
@@ -95,36 +103,18 @@ def _open_array(place: Place, target: Target) -> LocalSet:
 
 
 def _parse_images(
-    place: Place, layout: Layout, digests: Sequence[str], config: DataConfig, folder: Path
+    place: Place, layout: Layout, sources: Sequence[Source], config: DataConfig, folder: Path
 ) -> Parsed:
     """Decode every image once, into parts in the folder, and say how they are split."""
-    look = Look.of(config)
-
-    def read(number: int) -> Outcome:
-        item = layout.items[number]
-        data = place.read(item.where)
-        if hash_bytes(data) != digests[number]:
-            raise UserError(f"{show_name(item.where)}: it has changed while the set was read")
-        try:
-            image, changes = decode(data, look)
-            return image, note(image), changes
-        except UserError as error:
-            told = UserError(f"{show_name(item.where)}: {error}")
-            if config.broken == "refuse":
-                raise told from error
-            return told
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of decoders, about what is beside the pixels
-        parts = keep_parts(folder, len(digests), lambda numbers: _map(read, numbers))
-        found = [(part, one) for part, kept in parts for one in kept]
+    parts = cut_parts(sources, Look.of(config), config.broken == "skip", folder)
+    found = [(part.path, one) for part, kept in decode_all(place, parts) for one in kept]
     broken = [one.error for _, one in found if one.error]
     whole = [
         (item, place) for item, place in zip(layout.items, found, strict=True) if not place[1].error
     ]
     skipped = (f"{len(broken)} skipped ({broken[0]})",) if broken else ()
     _check_sizes([(item, kept) for item, (_, kept) in whole])
-    images = DecodedImages(folder, [place for _, place in whole])
+    images = DecodedImages([place for _, place in whole])
     traits, merged = _merge(images)
     given = [(item.label, item.split) for item, _ in whole]
     changes = count_changes(one for _, one in found)
@@ -173,21 +163,6 @@ def _build(
     shown = () if names == [""] else tuple(show_name(name) or "(no folder)" for name in names)
     notes = (*notes, *parsed.notes, *find_oddities(traits, images.shape[1]))
     return parsed._replace(class_names=shown, notes=notes)
-
-
-def _map(work: Callable[[_One], _Made], jobs: Iterable[_One]) -> Iterator[_Made]:
-    """Yield the results in order, few of them ahead; the first error, in that order, ends it."""
-    waiting: deque[Future[_Made]] = deque()
-    with ThreadPoolExecutor(READERS) as pool:
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(work, job))
-                if len(waiting) > 2 * READERS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def locate_set(name: str) -> str | None:

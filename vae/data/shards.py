@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from vae.data.arrays import fit_images
 from vae.data.formats import Split
 from vae.data.images import Look
+from vae.data.in_order import map_in_order
 from vae.data.pixels import Pixels, cut
 from vae.files import write_whole
 from vae.store.promises import Store
 
 SHARD_BYTES = 256_000_000  # of pixels
+WRITERS = 2  # threads: one hashes or waits for the disk while the other gathers its images
 
 
 class Written(NamedTuple):
@@ -38,7 +40,7 @@ def find_shards(split: str, files: Mapping[str, str]) -> list[str]:
 
 
 class ShardWriter:
-    """Writes splits below a key of the store, by way of a folder in which no more than one is.
+    """Writes splits below a key of the store, by way of a folder in which few shards are at a time.
 
     In the folder it is remembered what was written, so that after a kill the rest is enough.
     """
@@ -54,12 +56,16 @@ class ShardWriter:
         fitted, changes = fit_images(split.images[:1], look)
         shape = fitted.shape[1:]
         at_once = max(1, self.shard_bytes // fitted.nbytes)
-        parts = [slice(at, at + at_once) for at in range(0, len(split.labels), at_once)]
-        digests = {}
-        for file, part in zip(name_shards(name, len(parts)), parts, strict=True):
-            rows = range(len(split.labels))[part]
+        everything = range(len(split.labels))
+        parts = [everything[at : at + at_once] for at in range(0, len(everything), at_once)]
+
+        def keep(shard: tuple[str, range]) -> tuple[str, str]:
+            file, rows = shard
             pieces = fit_pieces(split.images, rows, look)
-            digests[file] = self.keep(file, (len(rows), *shape), "|u1", pieces)
+            return file, self.keep(file, (len(rows), *shape), "|u1", pieces)
+
+        shards = zip(name_shards(name, len(parts)), parts, strict=True)
+        digests = dict(map_in_order(keep, shards, WRITERS))
         file, labels = f"{name}-labels.npy", split.labels
         digests[file] = self.keep(file, labels.shape, labels.dtype.str, iter([labels]))
         return Written(digests, shape, changes)
