@@ -47,10 +47,8 @@ def train_worker(job: dict[str, Any]) -> dict[str, Any]:
         return {"history": Worker(job).run()}
     except DivergedError as error:
         return {"diverged": str(error)}
-    except UserError as error:
-        ray.get(
-            job["channel"].tell.remote({"refused": error})
-        )  # the driver ends the fit: Ray would try it again
+    except UserError as error:  # the driver ends the fit: Ray would try it again
+        ray.get(job["channel"].tell.remote({"refused": error}))
         raise
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
+from vae.cpus import count_cpus
 from vae.data import decoding
 from vae.data.decoded import Kept, Part, read_kept
 from vae.data.in_order import map_in_order
@@ -41,7 +42,8 @@ def decode_all(place: Place, parts: Sequence[Part]) -> Iterator[tuple[Part, list
     to blame, and OSError where the parts can't be written.
     """
     missing = sum(not part.record.exists() for part in parts)
-    with Decoders(0 if missing <= FEW_PARTS else min(missing, count_cores())) as decoders:
+    most = min(missing, count_cpus(), MOST_PROCESSES)
+    with Decoders(0 if missing <= FEW_PARTS else most) as decoders:
 
         def take(part: Part) -> tuple[Part, list[Kept]]:
             if not part.record.exists():
@@ -126,12 +128,3 @@ def bring(place: Place, part: Part) -> Iterator[tuple[Path, list[str]]]:
 def _fetch(place: Place, name: str, folder: Path) -> Path:
     folder.mkdir()
     return place.fetch(name, folder)
-
-
-def count_cores() -> int:
-    """Those that this process may use, at most MOST_PROCESSES."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        cores = os.cpu_count() or 1
-    return min(cores, MOST_PROCESSES)
