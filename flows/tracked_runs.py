@@ -1,21 +1,24 @@
 """What was tracked without W&B's server is kept in the store, and sent from any machine later."""
 
+import gzip
 import io
 import logging
 import tarfile
-import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from vae.errors import UserError, extract_message
 from vae.runs.run import Run, list_runs
+from vae.scratch import open_temporary
 from vae.store.promises import Store
-from vae.tracking.sync import check_account, is_sent, push
+from vae.tracking.sync import MARKS, check_account, is_sent, list_files, mark_kept, push
 from vae.tracking.tracker import Tracker
 
 log = logging.getLogger("vae.pipeline")
 KEPT, SENT = ".tar.gz", ".sent"
+BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, IndexError)
 
 
 @contextmanager
@@ -36,16 +39,20 @@ def open_tracker(run: Run, directory: Path) -> Iterator[Tracker]:
 def find_left(run: Run, directory: Path) -> list[Path]:
     """The folders of this run's offline W&B runs on this machine, that W&B does not have."""
     found = sorted((directory / "wandb").glob(f"offline-run-*-{run.version}-*"))
-    return [path for path in found if not is_sent(path)]
+    return [path for path in found if list_files(path) and not is_sent(path)]
 
 
 def keep(run: Run, folders: Sequence[Path]) -> None:
-    """Put W&B runs into the store, each as one object; one that can't be is a warning."""
-    prefix = f"{run.prefix}/wandb"
+    """Put W&B runs into the store, each as one object; one that can't be is a warning.
+
+    What is there of them is replaced: another session may have put it while they were written.
+    """
     for folder in folders:
+        key = f"{run.prefix}/wandb/{folder.name}{KEPT}"
         try:
-            with suppress(FileExistsError), run.store.explain_errors():
-                run.store.create(f"{prefix}/{folder.name}{KEPT}", pack(folder))
+            with run.store.explain_errors():
+                run.store.put(key, pack(folder))
+            mark_kept(folder)
         except (UserError, OSError, tarfile.TarError) as error:
             log.warning("W&B's %s is not kept in the store: %s", folder, extract_message(error))
 
@@ -56,7 +63,7 @@ def pack(folder: Path) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder)
-            if path.is_file() and inside.parts[0] != "logs" and path.suffix != ".synced":
+            if path.is_file() and inside.parts[0] != "logs" and path.suffix not in MARKS:
                 archive.add(path, f"{folder.name}/{inside}")
     return buffer.getvalue()
 
@@ -93,17 +100,23 @@ def sync(store: Store, run_id: str | None) -> Iterator[str]:
 
 def send(store: Store, keys: list[str]) -> int:
     """Send the W&B runs of one run, and mark those that arrived; how many did."""
-    with tempfile.TemporaryDirectory(prefix="vae-sync-") as scratch:
-        folders = [unpack(store.read(key), Path(scratch)) for key in keys]
-        arrived = push(folders)
-    for key, folder in zip(keys, folders, strict=True):
+    with open_temporary("sync") as scratch:
+        folders = {}
+        for key in keys:
+            try:
+                folders[key] = unpack(store.read(key), Path(scratch))
+            except BROKEN as error:
+                told = "%s/%s holds no W&B run (%s): delete it"
+                log.warning(told, store.uri, key, extract_message(error))
+        arrived = push(list(folders.values())) if folders else []
+    for key, folder in folders.items():
         if folder in arrived:
             store.put(key.removesuffix(KEPT) + SENT, b"")
     return len(arrived)
 
 
 def unpack(archive: bytes, directory: Path) -> Path:
-    """The folder of a W&B run from its archive."""
+    """The folder of a W&B run from its archive. Raises one of BROKEN."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         opened.extractall(directory, filter="data")
         return directory / opened.getnames()[0].split("/")[0]

@@ -1,7 +1,6 @@
 """What each stage does: its part of a run, whose result the session records."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +48,7 @@ from vae.runs.confirmations import choose_confirmed
 from vae.runs.records import Result
 from vae.runs.run import Run
 from vae.runs.trials import Trial, choose_best, format_overrides, is_settled
+from vae.scratch import open_temporary
 from vae.tracking.values import Picture
 from vae.training import checkpoints
 from vae.training.start import check_start, load_start
@@ -217,7 +217,7 @@ def judge_again(session: Session, manifest: Manifest) -> float | None:
     With the K and the binarisation of all validation bounds; None if it takes other images.
     """
     store, experiment, ref = session.run.store, read_winner(session), session.dataset
-    with tempfile.TemporaryDirectory(prefix="vae-judge-") as folder:
+    with open_temporary("judge") as folder:
         pull(store, manifest.name, manifest.version, Path(folder) / "model")
         model = load_model(Path(folder) / "model")
     if model.shape != ref.shape:

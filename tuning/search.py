@@ -7,7 +7,6 @@ on with what is missing, and neither Ray's nor Optuna's state is needed.
 
 import logging
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 
@@ -29,6 +28,7 @@ from vae.data.datasets import DatasetRef
 from vae.runs.run import Run
 from vae.runs.timing import measure_covered_s
 from vae.runs.trials import Trial
+from vae.scratch import open_temporary
 
 
 def search(
@@ -99,7 +99,7 @@ def run_trials(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     job = TrialJob.of(run, dataset, recorder.prefix, resources.use_gpu)
     config = run.experiment.search
-    with tempfile.TemporaryDirectory(prefix="vae-search-") as scratch:
+    with open_temporary("search") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(run_trial, job=job), request_places(config, job.use_gpu)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "vae-scratch-"
+TEMPORARY = "vae-temporary-"  # how the folders of `open_temporary` begin, by which gc knows them
 OWNER = "owner"  # locked as long as a process that may use the folder lives
 SHORT = "/tmp"
 # Ray's sockets lie 68 characters below TMPDIR, and the address of a socket has 107 at most.
@@ -38,6 +39,14 @@ def claim_scratch() -> Path:
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def open_temporary(purpose: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder in TMPDIR that goes with its context; a command that runs no flow has no other.
+
+    `vae gc` removes those that a kill has left.
+    """
+    return tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{purpose}-")
 
 
 def locate_base() -> Path:

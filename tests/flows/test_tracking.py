@@ -1,12 +1,13 @@
 """What W&B is told of a run, and what is kept of it until W&B has it."""
 
+import gzip
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from flows.tracked_runs import find_left, keep, list_unsent, sync, unpack
+from flows.tracked_runs import find_left, keep, list_unsent, send, sync, unpack
 from flows.tracking import (
     apply_trial,
     describe_config,
@@ -23,6 +24,7 @@ from vae.runs.attempts import begin_attempt
 from vae.runs.confirmations import Confirmation
 from vae.runs.run import Run, open_run
 from vae.store.open import open_store
+from vae.tracking.sync import is_kept
 from vae.tracking.values import Picture
 
 REF = DatasetRef(
@@ -107,24 +109,40 @@ def test_attempts_are_counted(run: Run) -> None:
     assert [begin_attempt(run) for _ in range(3)] == [1, 2, 3]
 
 
-def test_a_tracked_run_is_kept_once_and_comes_back_as_it_was(run: Run, tmp_path: Path) -> None:
-    """All of it but its logs; what is there is not written again."""
+def test_a_tracked_run_is_kept_and_comes_back_as_it_was(run: Run, tmp_path: Path) -> None:
+    """All of it but its logs; the store has its last state, which the folder says."""
     folder = tmp_path / f"offline-run-20260101_000000-{run.version}-train"
     for name in ("run-a.wandb", "files/media/a.png", "logs/debug.log"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(name.encode())
     keep(run, [folder])
-    (folder / "run-a.wandb").write_bytes(b"other")
+    (folder / "run-a.wandb").write_bytes(b"more of it")
     keep(run, [folder])
+    assert is_kept(folder)
     (key,) = list_unsent(run.store, run.run_id)
     back = unpack(run.store.read(key), tmp_path / "back")
     found = {str(path.relative_to(back)) for path in back.rglob("*") if path.is_file()}
     assert (back.name, found) == (folder.name, {"run-a.wandb", "files/media/a.png"})
-    assert (back / "run-a.wandb").read_bytes() == b"run-a.wandb"
+    assert (back / "run-a.wandb").read_bytes() == b"more of it"
+
+
+EMPTY = gzip.compress(bytes(10240), mtime=0)  # as tar writes it
+ZIPPED = gzip.compress(b"no archive", mtime=0)
+
+
+@pytest.mark.parametrize("kept", [b"", b"no archive", ZIPPED, ZIPPED[:9], EMPTY])
+def test_what_is_no_tracked_run_stands_in_nobodys_way(
+    run: Run, caplog: pytest.LogCaptureFixture, kept: bytes
+) -> None:
+    """An archive that a power cut left empty or torn is named, and those beside it are sent."""
+    run.store.put(f"{run.prefix}/wandb/offline-run-1.tar.gz", kept)
+    assert send(run.store, list_unsent(run.store, run.run_id)) == 0
+    assert "wandb/offline-run-1.tar.gz holds no W&B run" in caplog.text
 
 
 def test_what_a_killed_session_left_is_found(run: Run, tmp_path: Path) -> None:
-    """Of this run alone, and only what W&B does not have."""
+    """Of this run alone, and only what there is and W&B does not have."""
+    (tmp_path / "wandb" / f"offline-run-20260100_000000-{run.version}-empty").mkdir(parents=True)
     for stamp, name in (("1", run.version), ("2", f"{run.version}0"), ("3", run.version)):
         folder = tmp_path / "wandb" / f"offline-run-2026010{stamp}_000000-{name}-train"
         folder.mkdir(parents=True)

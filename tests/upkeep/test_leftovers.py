@@ -43,10 +43,11 @@ def leave(path: Path, files: list[str], days: float) -> Path:
 
 
 def test_offline_runs_go_once_they_are_synced_and_old(machine: Path, policy: Policy) -> None:
-    """Each of their files needs its mark: what W&B does not have is the only copy."""
+    """Or kept in the store. Each of their files needs its mark: else it is the only copy."""
     name, file = "offline-run-20260101_020000-", "run-a.wandb"
     marked = [file, f"{file}.synced"]
     going = leave(machine / "wandb" / f"{name}old", marked, 31)
+    kept = leave(machine / "wandb" / f"{name}stored", [file, f"{file}.kept"], 31)
     leave(machine / "wandb" / f"{name}new", marked, 29)
     leave(machine / "wandb" / f"{name}unsynced", [file], 400)
     leave(machine / "wandb" / f"{name}half", [*marked, "run-b.wandb"], 400)
@@ -55,7 +56,8 @@ def test_offline_runs_go_once_they_are_synced_and_old(machine: Path, policy: Pol
     leave(machine / "wandb" / "offline-run-mine", marked, 400)
     (machine / "wandb" / f"{name}link").symlink_to(going)
     found = find_leftovers(policy)
-    assert [(leftover.path, leftover.size_bytes) for leftover in found] == [(going, 20)]
+    sizes = [(leftover.path, leftover.size_bytes) for leftover in found]
+    assert sizes == [(going, 20), (kept, 20)]
     assert remove_leftovers(found) == []
     assert not going.exists()
     assert len(list((machine / "wandb").iterdir())) == 7
@@ -64,12 +66,12 @@ def test_offline_runs_go_once_they_are_synced_and_old(machine: Path, policy: Pol
 def test_temporary_folders_of_ours_go_after_a_day(machine: Path, policy: Policy) -> None:
     """By their names, and by the newest of what is in them."""
     tmp = machine / "tmp"
-    kinds = ("bench", "judge", "publish", "search")
+    kinds = ("bench", "temporary-judge", "temporary-publish", "temporary-search")
     going = [leave(tmp / f"vae-{kind}-x", ["a"], 1.1) for kind in kinds]
-    leave(tmp / "vae-publish-new", ["a"], 0.9)
+    leave(tmp / "vae-temporary-publish-new", ["a"], 0.9)
     leave(tmp / "pymp-x", ["a"], 400)
     leave(tmp / "vae-other-x", ["a"], 400)
-    at_work = leave(tmp / "vae-search-long", ["a"], 400)
+    at_work = leave(tmp / "vae-temporary-search-long", ["a"], 400)
     os.utime(at_work / "a", (NOW_S - 60, NOW_S - 60))
     found = find_leftovers(policy)
     assert [leftover.path for leftover in found] == going

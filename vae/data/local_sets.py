@@ -24,6 +24,7 @@ from vae.data.traits import Traits, find_oddities, note, note_all
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
 from vae.files import hash_bytes, hash_file
+from vae.scratch import TEMPORARY
 
 
 class LocalSet(NamedTuple):
@@ -78,7 +79,7 @@ def _read_sources(place: Place, layout: Layout) -> Iterator[Source]:
 
 def _open_array(place: Place, target: Target) -> LocalSet:
     """A .npy file, and beside it, if there is one, NAME-labels.npy."""
-    scratch = Path(tempfile.mkdtemp(prefix="vae-array-"))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}array-"))
     path = place.fetch(target.file, scratch)
     beside = f"{target.file[:-4]}-labels.npy"
     labels = place.fetch(beside, scratch) if place.exists(beside) else None

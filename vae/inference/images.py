@@ -1,6 +1,5 @@
 """A user's images as a pulled model takes them."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from vae.experiments.settings import DataConfig
 from vae.models.networks import VAE
 from vae.models.saved_model import load_model
 from vae.registry.manifest import Manifest, verify
+from vae.scratch import open_temporary
 
 AT_ONCE = 250  # images
 
@@ -60,7 +60,7 @@ def read_images(where: str, model: VAE, data: DataConfig) -> Iterator[Batch]:
     target = parse_target(found)
     place = open_place(target.folder)
     if target.file.lower().endswith(".npy"):
-        with tempfile.TemporaryDirectory(prefix="vae-array-") as folder:  # a map outlives its file
+        with open_temporary("array") as folder:  # a map outlives its file
             images, _ = arrays.open_images(place.fetch(target.file, Path(folder)), target.file)
         names = [f"{target.file}[{row}]" for row in range(len(images))]
         pixels: Iterator[np.ndarray[Any, Any]] = (

@@ -2,7 +2,6 @@
 
 import json
 import math
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from vae.registry.provenance import describe_origin
 from vae.registry.publish import Origin, publish
 from vae.runs.records import Result
 from vae.runs.run import Run
+from vae.scratch import open_temporary
 from vae.store.promises import Store
 
 EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset
@@ -63,7 +63,7 @@ def publish_run(
     examples = read_examples(ref, run.store, "test", EXAMPLES)
     pictures = draw_pictures(model, examples)
     report = render_page(gather_findings(run, model))
-    with tempfile.TemporaryDirectory(prefix="vae-publish-") as name:
+    with open_temporary("publish") as name:
         folder = Path(name)
         save_model(model, folder)
         save_examples(examples, folder)

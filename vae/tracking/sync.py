@@ -14,6 +14,7 @@ from vae.errors import UserError, extract_message
 
 ANSWER_SECONDS = 20.0  # for W&B's server to answer at all
 STALL_SECONDS = 3600.0  # for one pipeline run to be sent
+MARKS = SENT, KEPT = ".synced", ".kept"  # beside files of a run, not of it; the first is W&B's
 OFFLINE = ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_NAME", "WANDB_TAGS", "WANDB_NOTES")
 
 
@@ -53,5 +54,26 @@ def push(folders: Sequence[Path]) -> list[Path]:
 
 def is_sent(folder: Path) -> bool:
     """Whether W&B has the run in a folder: beside each of its files is a mark that says so."""
-    files = list(folder.glob("*.wandb"))
-    return bool(files) and all(file.with_suffix(".wandb.synced").is_file() for file in files)
+    return is_marked(folder, SENT)
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether a copy of the run in a folder is in the store."""
+    return is_marked(folder, KEPT)
+
+
+def is_marked(folder: Path, mark: str) -> bool:
+    """Whether a mark is beside each file of the run in a folder; not of a run without files."""
+    files = list_files(folder)
+    return bool(files) and all(Path(f"{file}{mark}").is_file() for file in files)
+
+
+def mark_kept(folder: Path) -> None:
+    """Say of the run in a folder that the store has it. Raises OSError."""
+    for file in list_files(folder):
+        Path(f"{file}{KEPT}").touch()
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The files of a run in its folder; none where W&B was killed before it wrote one."""
+    return list(folder.glob("*.wandb"))

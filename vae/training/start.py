@@ -1,7 +1,6 @@
 """The weights of a published version, for a training that begins with them."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 from vae.errors import EndedRunError, RefusedError, UserError
@@ -11,6 +10,7 @@ from vae.models.saved_model import load_model
 from vae.registry.lineage import Start, check_same_manifest
 from vae.registry.manifest import MANIFEST
 from vae.registry.pull import pull
+from vae.scratch import open_temporary
 from vae.store.promises import Store
 
 REMEDY = "begin a new run, from another version or with train.from = scratch"
@@ -18,7 +18,7 @@ REMEDY = "begin a new run, from another version or with train.from = scratch"
 
 def load_start(store: Store, start: Start) -> VAE:
     """The version's model, on the CPU, every file verified. Raises UserError."""
-    with tempfile.TemporaryDirectory(prefix="vae-start-") as name:
+    with open_temporary("start") as name:
         folder = Path(name) / "model"
         try:
             pull(store, start.name, start.version, folder)

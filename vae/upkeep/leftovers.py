@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vae.errors import describe_error
-from vae.scratch import find_abandoned, locate_base
-from vae.tracking.sync import is_sent
+from vae.scratch import TEMPORARY, find_abandoned, locate_base
+from vae.tracking.sync import is_kept, is_sent
 from vae.upkeep.plan import AT_WORK_S, Policy
 from vae.upkeep.units import format_age
 
 OFFLINE_RUN = re.compile(r"offline-run-[0-9]{8}_[0-9]{6}-[\w.-]+")  # as W&B names their folders
-OURS = ("vae-publish-", "vae-judge-", "vae-report-", "vae-search-", "vae-bench-")  # in TMPDIR
+OURS = (TEMPORARY, "vae-bench-")  # in TMPDIR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,14 @@ def find_leftovers(policy: Policy) -> list[Leftover]:
 
 
 def find_synced(directory: Path, policy: Policy) -> Iterator[Leftover]:
-    """The offline runs that W&B has by now: beside each of their files is a mark that says so."""
+    """The offline runs that W&B has by now, or the store: marks beside their files say so."""
     for path in list_folders(directory):
         size_bytes, wrote_s = measure(path)
         age_s = policy.now_s - wrote_s
         old = age_s >= max(policy.older_than_s, AT_WORK_S)
-        if OFFLINE_RUN.fullmatch(path.name) and old and is_sent(path):
-            why = f"synced, nothing written for {format_age(age_s)}"
+        if OFFLINE_RUN.fullmatch(path.name) and old and (is_sent(path) or is_kept(path)):
+            where = "synced" if is_sent(path) else "in its store"
+            why = f"{where}, nothing written for {format_age(age_s)}"
             yield Leftover(path=path, why=why, size_bytes=size_bytes)
 
 

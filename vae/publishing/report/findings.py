@@ -1,6 +1,5 @@
 """What a run has left so far, gathered from the store: all of it, whether it has ended or not."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from vae.registry.read import read_manifest, read_metrics
 from vae.runs.records import Result, read_record
 from vae.runs.run import REDO, Run
 from vae.runs.trials import Trial
+from vae.scratch import open_temporary
 from vae.training import checkpoints
 from vae.training.checkpoints import History
 from vae.training.fit import restore_averaged
@@ -120,7 +120,7 @@ def read_model(run: Run, experiment: Experiment, ref: DatasetRef, history: Histo
         return restore_averaged(content, experiment, ref.shape)
     if run.read_result("publish") is None:
         return None
-    with tempfile.TemporaryDirectory(prefix="vae-report-") as folder:
+    with open_temporary("report") as folder:
         pull(run.store, experiment.name, run.version, Path(folder) / "model")
         return load_model(Path(folder) / "model")
 
