@@ -13,7 +13,7 @@ from typing import Any
 from flows.ending import format_command, stop_in_order, tell_again, tell_if_killed
 from flows.view import View
 from vae.cluster.session import Workers, check_local, join_cluster
-from vae.errors import FailedRunError, UserError, describe_error
+from vae.errors import TRACEBACKS, FailedRunError, UserError, describe_error
 from vae.experiments.loading import (
     apply_overrides,
     load_experiment,
@@ -164,6 +164,7 @@ def show_progress(run: Run, until: str) -> Iterator[View]:
         return
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: record.name != TRACEBACKS)
     logging.getLogger("vae").addHandler(handler)
     yield View()
 

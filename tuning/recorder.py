@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.proposals import Proposal
 from tuning.trial_checkpoints import drop_beaten
-from vae.errors import RefusedError, UserError, describe_error
+from vae.errors import TRACEBACKS, RefusedError, UserError, describe_error
 from vae.runs.records import Result, create_record, read_record
 from vae.runs.run import Run
 from vae.runs.trials import Trial
@@ -22,7 +22,7 @@ from vae.training.fit import Row
 
 REDO = "delete it, and the trial is run again"
 
-log = logging.getLogger("vae.search")
+log, tracebacks = logging.getLogger("vae.search"), logging.getLogger(TRACEBACKS)
 
 
 class Listener(Protocol):
@@ -144,7 +144,7 @@ class Recorder(tune.Callback):
         if isinstance(raised, RefusedError):
             self.refuse(raised)
         elif raised:
-            log.debug("trial %d", self.assign_number(trial), exc_info=raised)
+            tracebacks.info("search   trial %d", self.assign_number(trial), exc_info=raised)
             self.record(trial, describe_error(raised))
 
     def assign_number(self, trial: TuneTrial) -> int:

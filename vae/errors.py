@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 TRACEBACK = "Traceback (most recent call last):"
+TRACEBACKS = "vae.tracebacks"  # the logger of what Prefect keeps and a console does not show
 
 
 class UserError(Exception):
