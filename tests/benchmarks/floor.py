@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from vae.models.layers import FoldedConvTranspose2d
 from vae.models.networks import VAE
-from vae.training.adam import make_adam
 from vae.training.cuda_graph import WARM_UP_STEPS, capture
 
 Product = Callable[[], object]
@@ -24,7 +23,7 @@ def step_of(model: VAE, batch_size: int, dtype: torch.dtype) -> Callable[[], Non
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     device = parameters[0].device
-    optimizer = make_adam(parameters, 1e-3, device)
+    optimizer = torch.optim.Adam(parameters, fused=True, capturable=device.type == "cuda")
 
     @torch.no_grad()
     def step() -> None:

@@ -16,7 +16,6 @@ from vae.experiments.settings import ObjectiveConfig, TrainConfig
 from vae.models.densities import Densities
 from vae.models.networks import DTYPES, VAE
 from vae.models.objectives import compute_loss
-from vae.training.adam import make_adam
 from vae.training.batches import Batch, Shard
 from vae.training.epoch_sums import EpochSums
 
@@ -59,19 +58,18 @@ class TrainState:
     epoch: int = 0  # epochs finished
     step: int = 0  # updates made
 
-    def __post_init__(self) -> None:
-        # Listed once: a walk through the modules takes a small model a hundredth of its step.
-        self.weights = list(self.model.parameters())
-        self.averaged_weights = list(self.averaged.parameters())
-
 
 Step = Callable[[TrainState, Forward, Batch, StepContext], Tensor]  # as `train_step`
 
 
 def create_state(model: VAE, config: TrainConfig, device: torch.device) -> TrainState:
-    """Start training `model` on `device`, with Adam."""
-    model = model.to(device, DTYPES[config.precision])
-    optimizer = make_adam(model.parameters(), config.learning_rate, device)
+    """Start training `model` on `device`: Adam, in one fused kernel per step.
+
+    On a GPU its learning rate is a tensor there, so that a CUDA graph of a step can read it.
+    """
+    model, on_gpu = model.to(device, DTYPES[config.precision]), device.type == "cuda"
+    rate = torch.tensor(config.learning_rate, device=device) if on_gpu else config.learning_rate
+    optimizer = torch.optim.Adam(model.parameters(), rate, fused=True, capturable=on_gpu)
     averaged = copy.deepcopy(model).requires_grad_(False) if config.ema_decay else model
     return TrainState(model, averaged, optimizer, EpochSums(device))
 
@@ -124,7 +122,7 @@ def train_step(state: TrainState, forward: Forward, batch: Batch, context: StepC
     Collective. Raises DivergedError, on every rank and before the update.
     """
     loss, norm = backward(state, forward, batch, context, context.beta_at(state.step))
-    if not math.isfinite(norm):
+    if not torch.isfinite(norm):
         raise explain_divergence(state, loss, context)
     set_learning_rate(state, context)
     update(state, context.train, norm)
@@ -152,7 +150,7 @@ def backward(
     # DDP divides the sum of all ranks' gradients by their number. Here each rank's loss is already
     # its part of the global mean, so the division is undone.
     (mean_loss * (context.shard.world + zero_or_nan)).backward()  # type: ignore[no-untyped-call]
-    gradients = [weight.grad for weight in state.weights if weight.grad is not None]
+    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
     return mean_loss.detach(), get_total_norm(gradients)
 
 
@@ -170,10 +168,9 @@ def update(state: TrainState, config: TrainConfig, norm: Tensor) -> None:
     """Clip the gradients, which have this norm, let Adam use them, and drop them."""
     state.sums.norm_sum.add_(norm)  # here, so that a CUDA graph does it too
     if config.grad_clip:
-        clip_grads_with_norm_(state.weights, config.grad_clip, norm)
+        clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
     state.optimizer.step()
-    for weight in state.weights:
-        weight.grad = None
+    state.optimizer.zero_grad()
 
 
 def average(state: TrainState, config: TrainConfig) -> None:
@@ -185,7 +182,7 @@ def average(state: TrainState, config: TrainConfig) -> None:
     if config.ema_decay:
         decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
         moved = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        moved(state.averaged_weights, state.weights, state.step)
+        moved(list(state.averaged.parameters()), list(state.model.parameters()), state.step)
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
