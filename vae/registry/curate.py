@@ -174,10 +174,10 @@ def delete_version(
         with suppress(FileExistsError):  # two delete it
             store.create(f"{folder}/{MANIFEST}", data)
         raise
+    store.delete(folder)  # at once: another who deletes it may give the manifest back meanwhile
     move = Move.now(version, DELETED, why)
     gone = Pointer(version=version, manifest_sha256=hash_bytes(data), move=move)
     record_move(store, name, NONE, gone)
-    store.delete(folder)
     return manifest
 
 
