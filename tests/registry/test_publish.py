@@ -259,6 +259,29 @@ def test_a_damaged_best_is_no_rival(
     assert best_of(store).version == "v1"
 
 
+def test_a_best_whose_folder_was_deleted_is_no_rival(
+    store: Store, directory: Path, tmp_path: Path
+) -> None:
+    """Whether it is gone before it is judged on new images or meanwhile: it is told, with a way."""
+    publish_version(store, "v1", directory)
+    publish_version(store, "v2", write_version(tmp_path / "2", 0.25), dataset="e" * 64)
+    promote(store, "m", "v1", 100.0)
+
+    def judge(manifest: Manifest) -> float:
+        store.delete("models/m/versions/v1")
+        pull(store, manifest.name, manifest.version, tmp_path / "judged")
+        return 120.0
+
+    for _ in range(2):
+        fared = promote(store, "m", "v2", 1.0, judge_again=judge)
+        assert not fared.best
+        assert fared.why == (
+            "not promoted: the best (v1) was deleted and can't be judged again; "
+            "to prefer it all the same: vae promote m@v2"
+        )
+    assert best_of(store).version == "v1"
+
+
 def test_the_newest_version_of_a_recipe_is_found(local: Store, directory: Path) -> None:
     """A night without news finds what was made of the same before, unless that is damaged."""
     for version, recipe in (("v1", "a"), ("v2", "a"), ("v3", "b"), ("v4", "a")):

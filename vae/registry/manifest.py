@@ -25,6 +25,10 @@ class IntegrityError(UserError):
     """A published file is not what was published; one line with what was expected and found."""
 
 
+class NoVersionError(UserError):
+    """There is no such version, or no longer: somebody may delete it at any time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileRecord:
     """One published file: its size in bytes and its SHA-256."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from vae.errors import UserError, suggest
 from vae.files import PLAIN_NAME
-from vae.registry.manifest import MANIFEST
+from vae.registry.manifest import MANIFEST, NoVersionError
 from vae.store.promises import Store
 
 SHORT = 15  # characters of a version that people see at least: the time at which its run began
@@ -45,18 +45,18 @@ def list_models(store: Store) -> list[str]:
 
 
 def find_versions(store: Store, name: str) -> list[str]:
-    """A model's published versions, oldest first; raises UserError if there is none."""
+    """A model's published versions, oldest first; raises NoVersionError if there is none."""
     versions = sorted(version for _, version in find_manifests(store, locate_model(name)))
     if not versions:
         hint = suggest(name, list_models(store))
-        raise UserError(f"no model {name!r} is published in {store.uri}{hint}")
+        raise NoVersionError(f"no model {name!r} is published in {store.uri}{hint}")
     return versions
 
 
 def match_version(given: str, versions: list[str], name: str) -> str:
     """The version that was given whole, or by a beginning that no other shares.
 
-    Raises UserError for one that is not there, or not unique.
+    Raises NoVersionError for one that is not there, UserError for one that is not unique.
     """
     if given in versions:
         return given
@@ -69,7 +69,7 @@ def match_version(given: str, versions: list[str], name: str) -> str:
             f"{', …' if len(found) > 3 else ''}; give more of it"
         )
     hint = suggest(given, versions)
-    raise UserError(f"model {name!r} has no version {given!r}{hint}")
+    raise NoVersionError(f"model {name!r} has no version {given!r}{hint}")
 
 
 def shorten(versions: list[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from vae.files import hash_bytes
-from vae.registry.manifest import IntegrityError, Manifest
+from vae.registry.manifest import IntegrityError, Manifest, NoVersionError
 from vae.registry.pointers import BEST, Best, Move, move_pointer, read_best
 from vae.registry.read import read_manifest
 from vae.store.probe import check_promises
@@ -42,8 +42,8 @@ def promote(
 
     Where the best was judged on another dataset, `judge_again` gives its value on this one, and the
     pointer then says that value whichever of them it names; without it, as for another metric, the
-    two do not compare, and the best stays, as it does where it is damaged. Raises UserError if the
-    version is not published, or the store breaks its promises.
+    two do not compare, and the best stays, as it does where it is damaged or was deleted. Raises
+    UserError if the version is not published, or the store breaks its promises.
     """
     if not math.isfinite(value):
         return refuse(name, version, f"its {metric} is {value}", value)
@@ -87,6 +87,9 @@ def _find_rival(
     """What the candidate has to beat, if anything, and why the two do not compare, if so."""
     try:
         rival = _judge_again(best, candidate, store, name, judge_again)
+    except NoVersionError:
+        deleted = best.version if best else ""
+        return best, f"the best ({deleted}) was deleted and can't be judged again"
     except IntegrityError as error:
         return best, f"the best can't be judged again: {error}"
     return rival, _find_difference(candidate, rival) if rival else ""

@@ -5,7 +5,7 @@ A version exists once its manifest, which is written last, is there.
 
 from dataclasses import dataclass
 
-from vae.errors import RefusedError, UserError, suggest
+from vae.errors import UserError, suggest
 from vae.files import hash_bytes
 from vae.registry.manifest import (
     MANIFEST,
@@ -13,6 +13,7 @@ from vae.registry.manifest import (
     FileRecord,
     IntegrityError,
     Manifest,
+    NoVersionError,
     check_record,
     is_number,
     parse_object,
@@ -54,7 +55,7 @@ class VersionInfo:
 
 
 def list_versions(store: Store, name: str) -> list[VersionInfo]:
-    """Return a model's published versions, sorted; raises UserError if there is none."""
+    """Return a model's published versions, sorted; raises NoVersionError if there is none."""
     best, _ = read_best(store, name)
     aliases = read_aliases(store, name)
     found = []
@@ -94,9 +95,7 @@ def find_version_of(store: Store, name: str, recipe: str) -> str | None:
     for version in sorted((v for _, v in find_manifests(store, locate_model(name))), reverse=True):
         try:
             _, manifest = read_manifest(store, name, version)
-        except RefusedError:
-            raise
-        except UserError:  # damaged, as `vae list` says, or deleted just now: as good as none
+        except (IntegrityError, NoVersionError):  # `vae list` says the first: as good as none
             continue
         if manifest.recipe == recipe:
             return version
@@ -106,14 +105,14 @@ def find_version_of(store: Store, name: str, recipe: str) -> str | None:
 def read_manifest(store: Store, name: str, version: str) -> tuple[bytes, Manifest]:
     """Return a published version's manifest and its bytes.
 
-    Raises UserError if there is none, IntegrityError if it is another version's.
+    Raises NoVersionError if there is none, IntegrityError if it is another version's.
     """
     key = f"{locate_version(name, version)}/{MANIFEST}"
     try:
         data = store.read(key)
     except FileNotFoundError as error:
         hint = suggest(version, find_versions(store, name))
-        raise UserError(f"model {name!r} has no version {version!r}{hint}") from error
+        raise NoVersionError(f"model {name!r} has no version {version!r}{hint}") from error
     manifest = Manifest.from_bytes(data, f"{store.uri}/{key}")
     if (manifest.name, manifest.version) != (name, version):
         raise IntegrityError(f"{store.uri}/{key} is of {manifest.name}@{manifest.version}")
