@@ -24,15 +24,13 @@ def list_(
     store: StoreUri = "./store",
 ) -> None:
     """List published models and their versions, the best one starred."""
-    from vae.registry.names import list_models
-    from vae.registry.read import list_versions
+    from vae.registry.read import list_registry, list_versions
     from vae.registry.table import format_versions
     from vae.store.open import open_store
 
     opened = open_store(store)
     with opened.explain_errors():
-        names = [name] if name else list_models(opened)
-        models = {model: list_versions(opened, model) for model in names}
+        models = {name: list_versions(opened, name)} if name else list_registry(opened)
     if not models:
         typer.echo(f"no models in {opened.uri}")
         return

@@ -1,5 +1,6 @@
 """What a report finds of a run, at each stage of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import torch
 
 from tests.support.images import draw_images
 from tests.support.splits import load
+from tests.support.vanishing import Vanishing
+from tests.support.versions import publish_version, write_version
 from vae.data.datasets import prepare
 from vae.errors import UserError
 from vae.experiments.loading import load_experiment
 from vae.publishing.embedding import CAPTIONS
 from vae.publishing.epochs import choose_epochs, keep_pictures
 from vae.publishing.publication import publish_run
-from vae.publishing.report.findings import gather_findings
+from vae.publishing.report.findings import gather_findings, read_versions
 from vae.publishing.report.page import render_page
 from vae.runs.run import Run, open_run
 from vae.store.local import LocalStore
@@ -128,6 +131,17 @@ def test_a_published_run_has_its_report_after_its_checkpoints_went(run: Run) -> 
     run.record("publish", {"version": published.version})
     run.store.delete(f"{run.prefix}/checkpoints")
     assert render_page(gather_findings(run)) == page
+
+
+def test_versions_that_can_not_be_read_are_left_out(run: Run, tmp_path: Path) -> None:
+    """One that is damaged, and one that is deleted just when they are listed."""
+    ref, files = prepare(run.experiment.data, run.store), write_version(tmp_path / "built", 0.5)
+    name = run.experiment.name
+    store = Vanishing(tmp_path / "store", f"models/{name}/versions/v1")
+    for version in ("v1", "v2", "v3"):
+        publish_version(store, version, files, name, ref.digest)
+    store.put(f"models/{name}/versions/v2/metrics.json", b"torn")
+    assert [one.version for one in read_versions(replace(run, store=store), ref)] == ["v3"]
 
 
 def test_what_is_damaged_is_named(run: Run) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.vanishing import Vanishing
 from tests.support.versions import DATASET, best_of, publish_version, write_version
 from vae.errors import UserError
 from vae.registry.manifest import IntegrityError, Manifest, verify
 from vae.registry.names import list_models
 from vae.registry.promote import promote
 from vae.registry.pull import pull
-from vae.registry.read import check_published, find_version_of, list_versions
+from vae.registry.read import check_published, find_version_of, list_registry, list_versions
 from vae.store.open import open_store
 from vae.store.promises import Store
 
@@ -67,6 +68,16 @@ def test_a_damaged_version_hides_no_other(store: Store, directory: Path) -> None
     assert (damaged.metrics, whole.damage) == ({}, "")
     assert "models/m/versions/v1/metrics.json is missing" in damaged.damage
     assert whole.metrics
+
+
+def test_what_is_deleted_while_it_is_listed_hides_no_other(tmp_path: Path, directory: Path) -> None:
+    """A version is left out, and so is a model whose last one goes."""
+    store = Vanishing(tmp_path / "store", "models/m/versions/v1")
+    for name, version in (("m", "v1"), ("m", "v2"), ("gone", "v1")):
+        publish_version(store, version, directory, name)
+    assert [info.version for info in list_versions(store, "m")] == ["v2"]
+    store.going = "models/gone"
+    assert list(list_registry(store)) == ["m"]
 
 
 @pytest.mark.parametrize("damage", [b"{}", b"torn", b"[]", b"\xff"])

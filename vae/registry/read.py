@@ -3,6 +3,7 @@
 A version exists once its manifest, which is written last, is there.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vae.errors import UserError, suggest
@@ -22,6 +23,7 @@ from vae.registry.names import (
     check_plain,
     find_manifests,
     find_versions,
+    list_models,
     locate_model,
     locate_version,
     match_version,
@@ -54,6 +56,15 @@ class VersionInfo:
         return self.manifest.notes if self.manifest else ()
 
 
+def list_registry(store: Store) -> dict[str, list[VersionInfo]]:
+    """Return the published versions of every model there is, by its name."""
+    found = {}
+    for name in list_models(store):
+        with suppress(NoVersionError):  # its last was deleted since it was found
+            found[name] = list_versions(store, name)
+    return found
+
+
 def list_versions(store: Store, name: str) -> list[VersionInfo]:
     """Return a model's published versions, sorted; raises NoVersionError if there is none."""
     best, _ = read_best(store, name)
@@ -64,6 +75,8 @@ def list_versions(store: Store, name: str) -> list[VersionInfo]:
         try:
             manifest = read_manifest(store, name, version)[1]
             metrics = read_metrics(store, name, version)
+        except NoVersionError:  # deleted since it was found
+            continue
         except IntegrityError as error:  # the others are there to be seen all the same
             damage = str(error)
         found.append(

@@ -14,7 +14,7 @@ from vae.experiments.settings import Experiment
 from vae.models import load_model
 from vae.models.networks import VAE
 from vae.publishing.epochs import read_pictures
-from vae.registry.manifest import IntegrityError
+from vae.registry.manifest import IntegrityError, NoVersionError
 from vae.registry.names import find_manifests, locate_model
 from vae.registry.pull import pull
 from vae.registry.read import read_manifest, read_metrics
@@ -128,7 +128,7 @@ def read_model(run: Run, experiment: Experiment, ref: DatasetRef, history: Histo
 def read_versions(run: Run, ref: DatasetRef) -> list[PublishedVersion]:
     """The other versions of this model and dataset among the newest, oldest first.
 
-    Those that are damaged are left out: `vae list` names them.
+    Those that are damaged, which `vae list` names, or deleted just now are left out.
     """
     name, store = run.experiment.name, run.store
     names = sorted(version for _, version in find_manifests(store, locate_model(name)))
@@ -137,6 +137,6 @@ def read_versions(run: Run, ref: DatasetRef) -> list[PublishedVersion]:
         try:
             if read_manifest(store, name, version)[1].dataset == ref.digest:
                 found.append(PublishedVersion(version, read_metrics(store, name, version)))
-        except IntegrityError:
+        except (IntegrityError, NoVersionError):
             continue
     return found
