@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from tests.support.images import draw_images
 from tests.support.pulled_models import pull_small_model
 from tests.support.refusals import catch_refusal
+from vae.data.binarization import prepare_alone
 from vae.inference.images import open_pulled, read_data_settings, read_images
 from vae.inference.latents import decode, encode
 from vae.inference.scores import bound_images, score
@@ -71,6 +73,32 @@ def test_scores_are_the_bound_of_each_image(tmp_path: Path) -> None:
     torch.testing.assert_close(
         nll, bound_images(loaded, images, data, 50, noise)[0], atol=1e-4, rtol=0
     )
+
+
+def test_a_picture_has_its_latents_wherever_it_stands(tmp_path: Path) -> None:
+    """Of a model of binarised pixels too: the same twice, among others or alone."""
+    folder, _ = pull_small_model(tmp_path, data={"binarize_seed": 5})
+    images = write_images(tmp_path / "many.npy", 300)
+    images[299] = images[0]
+    np.save(tmp_path / "many.npy", images.numpy())
+    np.save(tmp_path / "late.npy", images[200:].numpy())
+    loaded, manifest = open_pulled(folder)
+    data = read_data_settings(manifest)
+
+    def find_means(name: str) -> np.ndarray:
+        npz = encode(loaded, read_images(str(tmp_path / name), loaded, data), data)
+        means: np.ndarray = np.load(io.BytesIO(npz))["mu"]
+        return means
+
+    means = find_means("many.npy")
+    np.testing.assert_allclose(means[0], means[299], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(means[200:], find_means("late.npy"), rtol=1e-5, atol=1e-6)
+    seen = prepare_alone(images[:2], data)
+    assert seen.dtype == torch.uint8 and set(seen.flatten().tolist()) == {0, 1}
+    assert not torch.equal(seen, prepare_alone(images[:2], replace(data, binarize_seed=6)))
+    pixels = torch.full((200, 1, 8, 8), 51, dtype=torch.uint8)
+    pixels[:, 0, 0, 0] = torch.arange(200)  # so that no two are the same
+    assert prepare_alone(pixels, data)[..., 1:].float().mean() == pytest.approx(0.2, abs=0.02)
 
 
 def test_images_that_the_model_can_not_take(tmp_path: Path) -> None:

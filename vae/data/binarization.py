@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae.experiments.settings import DataConfig
+from vae.files import hash_bytes
 from vae.models.levels import Images, to_unit
 from vae.models.seeds import derive_seed
 
@@ -20,6 +21,23 @@ def prepare_inputs(images_NCHW: Images, config: DataConfig) -> Images:
     if config.binarize == "none":
         return GreyLevels(images_NCHW)
     return Binarized(images_NCHW, config.binarize_seed)
+
+
+def prepare_alone(images_NCHW: Tensor, config: DataConfig) -> Tensor:
+    """Images of no split as the model sees them, [N, C, H, W], from uint8 images.
+
+    Binarised like a split, but each by what its own bytes and the recorded seed draw: the same
+    picture gives the same pixels, whichever others there are. Or grey levels, as of a split.
+    """
+    if config.binarize == "none":
+        return to_unit(images_NCHW)
+    return torch.cat([_binarize_alone(image, config.binarize_seed) for image in images_NCHW])
+
+
+def _binarize_alone(image_CHW: Tensor, seed: int) -> Tensor:
+    """One image as a split of its own, [1, C, H, W]."""
+    digest = hash_bytes(image_CHW.numpy().tobytes())
+    return Binarized(image_CHW[None], derive_seed(seed, "alone", digest))[:]
 
 
 def draw_thresholds(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vae.data.binarization import prepare_inputs
+from vae.data.binarization import prepare_alone
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
 from vae.inference.images import Batch
@@ -21,13 +21,13 @@ ARRAYS = ("mu", "logvar", "names")
 def encode(model: VAE, batches: Iterable[Batch], data: DataConfig) -> bytes:
     """The posteriors of images, as the content of an .npz file.
 
-    `mu` and `logvar`, float32 [N, D], and `names` [N]. Of a Bernoulli model of binarised pixels,
-    images are binarised as the model's evaluation was. Raises UserError if there are no images.
+    `mu` and `logvar`, float32 [N, D], and `names` [N]. For a model of binarised pixels each image
+    is binarised by its own content: see `prepare_alone`. Raises UserError if there are no images.
     """
     names: list[str] = []
     statistics = []
     for batch in batches:
-        pixels = prepare_inputs(batch.images, data)[:].to(model.dtype)
+        pixels = prepare_alone(batch.images, data).to(model.dtype)
         statistics.append(torch.stack(model.encode(pixels)))
         names += batch.names
     if not names:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from vae.data.binarization import prepare_inputs
+from vae.data.binarization import prepare_alone
 from vae.evaluation.bounds import to_bits_per_dim
 from vae.experiments.settings import DataConfig
 from vae.inference.images import Batch
@@ -42,7 +42,7 @@ def bound_images(
     model: VAE, images: Tensor, data: DataConfig, samples: int, noise: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Of each uint8 image its negative bound and its rate, [B] each, in nats."""
-    x_BCHW = prepare_inputs(images, data)[:].to(model.dtype)
+    x_BCHW = prepare_alone(images, data).to(model.dtype)
     mu_BD, logvar_BD = model.encode(x_BCHW)
     bound_B = importance_bound(
         model,
