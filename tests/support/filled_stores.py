@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.versions import publish_version, write_version
+from vae.data.contact_sheet import write_sheet
 from vae.data.datasets import DatasetRef, prepare
 from vae.experiments.loading import load_experiment
 from vae.experiments.settings import DataConfig
@@ -26,11 +27,12 @@ class FilledStore:
         self.store = LocalStore(directory / "store")
 
     def add_dataset(self, name: str = "set") -> DatasetRef:
-        """A dataset of noise, with a file as its classifier."""
+        """A dataset of noise with its contact sheet, and a file as its classifier."""
         file = self.directory / f"{name}.npy"
         seed = sum(name.encode())
         np.save(file, np.random.default_rng(seed).integers(0, 256, (20, 4, 4), dtype=np.uint8))
         ref = prepare(DataConfig(name=str(file), validation=2), self.store)
+        write_sheet(ref, self.store)
         self.store.put(f"{ref.key}/classifier-1.safetensors", b"classifier")
         return ref
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from vae.data.contact_sheet import SHEET
 from vae.experiments.durations import DAY_S
 from vae.registry.manifest import MANIFEST, SUFFIXES
 from vae.runs.run import EXPERIMENT
@@ -178,11 +179,12 @@ def may_name_any(run: RunState, policy: Policy) -> bool:
 
 
 def choose_dataset(dataset: DatasetState, policy: Policy, plan: Plan) -> None:
-    """One that nothing names; its classifier is beside its files."""
+    """One that nothing names; its classifier and its contact sheet are beside its files."""
     if dataset.damage:
         plan.notes.append(f"{dataset.prefix} stays: {dataset.damage}")
         return
-    known = dataset.listed or {name for name in dataset.files if name.endswith(".npy")}
+    listed = dataset.listed or {name for name in dataset.files if name.endswith(".npy")}
+    known = {*listed, SHEET}
     strange = [
         name for name in dataset.files if name not in known and not name.startswith("classifier-")
     ]
