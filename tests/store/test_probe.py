@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.support.refusals import catch_refusal
 from tests.support.versions import publish_version, write_version
 from vae.registry.promote import promote
+from vae.store.local import LocalStore
 from vae.store.open import open_store
 from vae.store.probe import KEPT, PROBE, check_promises
 from vae.store.promises import Store
@@ -78,9 +79,32 @@ def test_a_store_is_asked_once(store: Store) -> None:
     assert store.read_token(KEPT) == remembered
 
 
+class Careless(LocalStore):
+    """A folder whose file system lets everybody create what is there."""
+
+    def create(self, key: str, data: bytes) -> None:
+        self.put(key, data)
+
+
+def test_what_was_seen_of_one_store_is_not_believed_of_its_copy(tmp_path: Path) -> None:
+    """All of a store is copied: the other one is asked too, and then remembers for itself."""
+    first, copy = LocalStore(tmp_path / "first"), LocalStore(tmp_path / "copy")
+    check_promises(first)
+    copy.put(KEPT, first.read(KEPT))
+    assert "ignores If-None-Match" in catch_refusal(check_promises, Careless(copy.root))
+    check_promises(copy)
+    check_promises(Careless(copy.root))
+
+
 @pytest.mark.slow
 def test_a_store_that_ignores_conditions_is_refused(careless: Store, tmp_path: Path) -> None:
-    """Nothing is published to it nor promoted, the reason is one line, and no probe stays."""
+    """Nothing is published to it nor promoted, the reason is one line, and no probe stays.
+
+    That is so where it was filled with a copy of one that keeps its promises, too.
+    """
+    first = LocalStore(tmp_path / "first")
+    check_promises(first)
+    careless.put(KEPT, first.read(KEPT))
     told = catch_refusal(check_promises, careless)
     assert f"store {careless.uri} ignores If-None-Match" in told
     directory = write_version(tmp_path / "version", 90.0)

@@ -27,6 +27,10 @@ class LocalStore:
         self.root = Path(os.path.abspath(root))
         self.uri = self.root.as_uri()
 
+    @property
+    def address(self) -> str:
+        return self.uri
+
     def read(self, key: str) -> bytes:
         with self._open(key) as file:
             return file.read()

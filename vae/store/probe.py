@@ -1,10 +1,13 @@
 """Whether a store keeps its promises: asked once, and remembered in the store itself.
 
 Some S3 servers take If-None-Match and If-Match without a word and write all the same. On such a one
-two runs can publish one version, and a worse model can replace the best: it is refused.
+two runs can publish one version, and a worse model can replace the best: it is refused. What is
+remembered names the store, for it is copied with everything else to servers that were never asked.
 """
 
+import json
 import uuid
+from contextlib import suppress
 
 from vae.errors import UserError
 from vae.store.promises import Conflict, Store
@@ -18,8 +21,10 @@ def check_promises(store: Store) -> None:
 
     Writes and removes an object, unless the store is known to keep its promises.
     """
-    if store.exists(KEPT):
-        return
+    passed = describe_pass(store)
+    with suppress(FileNotFoundError):
+        if store.read(KEPT) == passed:
+            return
     probe = f"{PROBE}-{uuid.uuid4().hex}"
     try:
         broken = find_broken_promise(store, probe)
@@ -31,7 +36,13 @@ def check_promises(store: Store) -> None:
             "S3 server with conditional writes (AWS S3, SeaweedFS, MinIO from 2024-11 on), or a "
             "folder"
         )
-    store.put(KEPT, b'{"create": "once", "replace": "if unchanged"}\n')
+    store.put(KEPT, passed)
+
+
+def describe_pass(store: Store) -> bytes:
+    """What is kept in a store that was seen to keep its promises, of it alone."""
+    kept = {"create": "once", "replace": "if unchanged", "at": store.address}
+    return f"{json.dumps(kept)}\n".encode()
 
 
 def find_broken_promise(store: Store, key: str) -> str:

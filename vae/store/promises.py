@@ -39,6 +39,10 @@ class Store(Protocol):
     uri: str
     """`file:///absolute/path` or `s3://bucket/prefix`, without a trailing slash."""
 
+    @property
+    def address(self) -> str:
+        """The URI of a folder; on S3 the URL of the bucket and prefix, at the server asked."""
+
     def read(self, key: str) -> bytes:
         """Return an object's bytes; raises FileNotFoundError."""
 

@@ -47,6 +47,11 @@ class S3Store:
     def __reduce__(self) -> tuple[type["S3Store"], tuple[str, str, int]]:
         return S3Store, (self.bucket, self.prefix, self.part_bytes)
 
+    @property
+    def address(self) -> str:
+        server: str = self._fs.s3.meta.endpoint_url
+        return f"{server}/{self.bucket}/{self.prefix}".rstrip("/")
+
     def read(self, key: str) -> bytes:
         return self.read_token(key)[0]
 
