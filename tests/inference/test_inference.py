@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.support.images import draw_images
 from tests.support.pulled_models import pull_small_model
 from tests.support.refusals import catch_refusal
+from vae.data.arrays import fit_images
 from vae.data.binarization import prepare_alone
+from vae.data.images import Look
 from vae.inference.images import open_pulled, read_data_settings, read_images
 from vae.inference.latents import decode, encode
 from vae.inference.scores import bound_images, score
@@ -51,7 +54,7 @@ def test_latents_there_and_back(tmp_path: Path) -> None:
 
 def test_scores_are_the_bound_of_each_image(tmp_path: Path) -> None:
     """Their mean is the bound of the set; the same call gives the same text."""
-    folder, _ = pull_small_model(tmp_path, data=GREY)
+    folder, _ = pull_small_model(tmp_path, data=GREY, likelihood="logistic")
     write_images(tmp_path / "pets.npy")
     loaded, manifest = open_pulled(folder)
     data = read_data_settings(manifest)
@@ -113,6 +116,31 @@ def test_images_that_the_model_can_not_take(tmp_path: Path) -> None:
 
     assert "wide.npy[0] is 1×8×9, the model takes 1×8×8" in catch_refusal(read, "wide.npy")
     assert "is no folder, pattern" in catch_refusal(read, "none")
+
+
+def test_an_array_is_brought_to_the_size_and_colours_of_the_model(tmp_path: Path) -> None:
+    """Of a model that was trained on resized images, as a file of one image is."""
+    resized = {"binarize": "none", "size": 8}
+    folder, _ = pull_small_model(tmp_path, (3, 8, 8), data=resized)
+    images = write_images(tmp_path / "grey.npy", 3, (1, 16, 20)).numpy()
+    loaded, manifest = open_pulled(folder)
+    data = read_data_settings(manifest)
+    [batch] = read_images(str(tmp_path / "grey.npy"), loaded, data)
+    fitted, _ = fit_images(images, Look(size=8, colours=3))
+    np.testing.assert_array_equal(batch.images.numpy(), fitted)
+    assert batch.images.shape == (3, 3, 8, 8)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file of a folder that is no image has no latents: nobody is to look for them in vain."""
+    folder, _ = pull_small_model(tmp_path, data=GREY)
+    (tmp_path / "pets").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "pets" / "a.png")
+    (tmp_path / "pets" / "b.heic").write_bytes(b"")
+    loaded, manifest = open_pulled(folder)
+    [batch] = read_images(str(tmp_path / "pets"), loaded, read_data_settings(manifest))
+    assert batch.names == ["a.png"]
+    assert "pets: 1 .heic left out" in caplog.text
 
 
 @pytest.mark.parametrize(

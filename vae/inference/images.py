@@ -1,5 +1,6 @@
 """A user's images as a pulled model takes them."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from vae.registry.manifest import Manifest, verify
 from vae.scratch import open_temporary
 
 AT_ONCE = 250  # images
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,25 +54,28 @@ def read_images(where: str, model: VAE, data: DataConfig) -> Iterator[Batch]:
     """The images at a path, a pattern or a URL, in order, brought to what the model was trained on.
 
     Colours and size follow the model where its own data were resized; otherwise they have to be
-    the model's. Raises UserError for an image that the model can't take, by its name.
+    the model's. What is left out is logged. Raises UserError for an image that the model can't
+    take, by its name.
     """
     found = locate_set(where)
     if found is None:
         raise UserError(f"{where} is no folder, pattern, table, .npy file or URL of images")
     target = parse_target(found)
     place = open_place(target.folder)
+    look = Look.of(replace(data, colours=model.shape[0]))
     if target.file.lower().endswith(".npy"):
         with open_temporary("array") as folder:  # a map outlives its file
-            images, _ = arrays.open_images(place.fetch(target.file, Path(folder)), target.file)
+            images, notes = arrays.open_images(place.fetch(target.file, Path(folder)), target.file)
         names = [f"{target.file}[{row}]" for row in range(len(images))]
         pixels: Iterator[np.ndarray[Any, Any]] = (
-            image for piece in cut(images) for image in images[piece]
+            image for piece in cut(images) for image in arrays.fit_images(images[piece], look)[0]
         )
     else:
-        items = find_images(place, target).items
-        look = Look.of(replace(data, colours=model.shape[0]))
+        items, notes = find_images(place, target)
         names = [show_name(item.where) for item in items]
         pixels = (_decode(place.read(item.where), look, item.where) for item in items)
+    if notes:
+        log.warning("%s: %s", show_name(where), ", ".join(notes))
     yield from _collect(names, pixels, model.shape)
 
 
