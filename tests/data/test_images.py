@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from vae.data.images import CMYK, PROFILE, SIXTEEN, UPRIGHT, Look, decode
+from vae.data.images import CMYK, PROFILE, SIXTEEN, Look, decode
+from vae.data.orientation import BROKEN_EXIF, UPRIGHT
 from vae.errors import UserError
 
 AS_IS = Look()
@@ -189,6 +190,15 @@ def test_a_colour_profile_is_left_alone_and_told() -> None:
         assert decoded.changes == told
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_a_broken_exif_block_is_passed_over(kind: str) -> None:
+    """The pixels are whole: viewers show them as they lie."""
+    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {"dpi": (72, 72)}
+    decoded = decode(encode(COLOUR, kind, exif=b"Exif\0\0no such header", **options), AS_IS)
+    np.testing.assert_array_equal(decoded.image, decode(encode(COLOUR, kind, **options), AS_IS)[0])
+    assert decoded.changes == (BROKEN_EXIF,)
+
+
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_more_than_one_picture_is_refused(kind: str) -> None:
     """Animations, and files of several pages, whatever their suffix says."""
@@ -213,7 +223,8 @@ def test_previews_in_a_photograph_are_no_second_picture() -> None:
         (encode(COLOUR)[:-60], "not an image"),
         (cut_png(encode(COLOUR)), "not an image"),
         (encode(GREY.astype(np.float32), "TIFF"), "pixels of the kind 'F'"),
-        (encode(np.full((4, 4), 70_000, np.int32), "TIFF"), "grey levels from 70000 to 70000"),
+        (encode(np.full((4, 4), 70_000, np.int32), "TIFF"), "levels of 32 bits"),
+        (encode(np.full((4, 4), 200, np.int32), "TIFF"), "levels of 32 bits"),
     ],
 )
 def test_what_is_no_image_of_levels_is_refused(data: bytes, told: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from vae.data.jpeg import check_whole
+from vae.data.orientation import turn_upright
 from vae.errors import UserError, extract_message
 from vae.experiments.settings import DataConfig
 
@@ -21,7 +22,6 @@ _NO_PICTURES = {
 _FIRST_IS_THE_PICTURE = {"MPO", "PSD", "ICO", "ICNS"}  # more of them are previews, layers or sizes
 _JPEG = ("JPEG", "MPO")
 _SCALES = {"L;2": 85, "L;4": 17}  # of grey levels below 8 bits
-UPRIGHT = "turned upright as EXIF says"
 SIXTEEN = "of 16 bits, of which the upper 8 are taken"
 CMYK = "in CMYK, converted without a colour profile"
 PROFILE = "with a colour profile other than sRGB, which is left alone"
@@ -114,10 +114,11 @@ def _show(data: bytes, background: tuple[int, ...]) -> tuple[Image.Image, list[s
         image.load()
         if image.format in _JPEG:
             check_whole(data, image, _decode_plainly)
+        if image.mode == "I" and image.format != "PPM":  # which has 16 bits at most, as has "I;16"
+            raise UserError("levels of 32 bits, or with a sign, must be of 8 or 16 bits")
         changes = [PROFILE] if _has_other_profile(image) else []
-        turned = image.getexif().get(0x0112, 1) in range(2, 9)
-        upright = ImageOps.exif_transpose(image) if turned else image
-        changes += [UPRIGHT] if turned and image.format != "TIFF" else []
+        upright, turned = turn_upright(image)
+        changes += turned
         if upright.mode in ("L", "RGB") and scale == 1 and not upright.has_transparency_data:
             return upright, changes
         pixels, alpha, more = _to_levels(upright, scale)
@@ -172,10 +173,8 @@ def _to_levels(
 
 
 def _read_sixteen_bits(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """The upper 8 of 16 bits of a grey image, and how opaque it is. Raises UserError."""
+    """The upper 8 of 16 bits of a grey image, and how opaque it is."""
     array = np.asarray(image)[..., None]
-    if array.min() < 0 or array.max() > 0xFFFF:
-        raise UserError(f"grey levels from {array.min()} to {array.max()}, must be of 8 or 16 bits")
     level = image.info.get("transparency")
     alpha = None if level is None else np.where(array == level, 0, 255).astype(np.uint8)
     return (array.astype(np.uint16) >> 8).astype(np.uint8), alpha
