@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 TEMPORARY = ".tmp-"  # how the names of unfinished files and folders begin
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # means the same to every file system
@@ -38,7 +39,18 @@ def reserve_beside(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old bytes or the new ones. Raises OSError."""
+    """Write a file so that a reader sees the old bytes or the new ones. Raises OSError.
+
+    Also after a power cut: the bytes are on the disk before the file has its name.
+    """
     with reserve_beside(path) as temporary:
-        temporary.write_bytes(data)
+        with temporary.open("xb") as file:
+            file.write(data)
+            sync(file)
         os.replace(temporary, path)
+
+
+def sync(file: BinaryIO) -> None:
+    """Have what was written to a file on the disk. Raises OSError."""
+    file.flush()
+    os.fsync(file.fileno())

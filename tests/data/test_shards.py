@@ -68,6 +68,18 @@ def test_a_shard_is_what_numpy_would_save(local: Store, tmp_path: Path) -> None:
         assert ref.files[file] == hash_bytes((tmp_path / file).read_bytes())
 
 
+@pytest.mark.parametrize("lost", [b"", b"\0" * 64])
+def test_a_mark_that_a_disk_has_lost_is_none(local: Store, tmp_path: Path, lost: bytes) -> None:
+    """What a power cut emptied is no digest: the shard is written again, and known as before."""
+    digests = []
+    (tmp_path / "work").mkdir()
+    writer = ShardWriter(local, "datasets/x", tmp_path / "work")
+    for _ in range(2):
+        digests.append(writer.write("train", Split(IMAGES, LABELS), Look()).files)
+        (tmp_path / "work" / "train.npy.sha256").write_bytes(lost)
+    assert digests[0] == digests[1]
+
+
 def test_pieces_are_read_when_they_are_written(local: Store, tmp_path: Path) -> None:
     """Images in another order, read through what only knows their numbers."""
     order = np.random.default_rng(1).permutation(23)

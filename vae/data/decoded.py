@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vae.data.images import Look
 from vae.data.traits import Traits
 from vae.errors import UserError
-from vae.files import hash_bytes, reserve_beside, write_whole
+from vae.files import hash_bytes, reserve_beside, sync, write_whole
 
 PART_IMAGES, PART_BYTES = 250, 8_000_000  # of files, which take a core some tenths of a second
 
@@ -136,6 +136,7 @@ def keep(part: Part, outcomes: Iterable[Outcome]) -> None:
                 image, traits, changes = outcome
                 kept.append(Kept(image.shape, traits, changes, file.tell()))
                 file.write(image.data)
+            sync(file)  # before its record says that it is there
         os.replace(temporary, part.path)
     write_whole(part.record, json.dumps(kept).encode())
 

@@ -75,13 +75,19 @@ class ShardWriter:
     ) -> str:
         """Write an array that is given in pieces as one object, unless it is there; its SHA-256."""
         path, mark, key = self.folder / file, self.folder / f"{file}.sha256", f"{self.key}/{file}"
-        if mark.exists() and self.store.exists(key):
-            return mark.read_text()
+        if (known := read_mark(mark)) and self.store.exists(key):
+            return known
         digest = write_array(path, shape, descr, pieces)
         self.store.put_file(key, path)
         write_whole(mark, digest.encode())
         path.unlink()
         return digest
+
+
+def read_mark(path: Path) -> str:
+    """The SHA-256 that was noted there; "" if there is none, or a disk has lost it."""
+    noted = path.read_bytes() if path.exists() else b""
+    return noted.decode() if re.fullmatch(rb"[0-9a-f]{64}", noted) else ""
 
 
 def fit_pieces(images: Pixels, rows: range, look: Look) -> Iterator[NDArray[np.uint8]]:

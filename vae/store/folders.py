@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from vae.files import reserve_beside
+from vae.files import reserve_beside, sync
 
 
 @contextmanager
@@ -53,8 +53,7 @@ def append_rest(source: BinaryIO, path: Path) -> None:
 def copy_rest(source: BinaryIO, file: BinaryIO) -> None:
     """Write what is left to read of a file to another, safely on the disk."""
     shutil.copyfileobj(source, file, 1 << 20)
-    file.flush()
-    os.fsync(file.fileno())
+    sync(file)
 
 
 def sync_folder(folder: Path) -> None:
