@@ -1,6 +1,8 @@
 """Evaluation: sums that any sharding gives, and the metrics that they make."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 from tests.support.images import draw_images
 from tests.support.small_models import PIXELS, SHAPE, model_of, without_latents
 from vae.evaluation.bounds import CHUNK_IMAGES, Sums, count_chunks, sum_elbo, sum_likelihood
-from vae.experiments.settings import EvaluationConfig
+from vae.experiments.settings import DataConfig, EvaluationConfig, Experiment, ModelConfig
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
@@ -30,8 +32,9 @@ def test_likelihood_extends_the_elbo() -> None:
     """Judging the test split draws the same ELBO as validation does under the same seed."""
     model, images = model_of(), draw_images(30, SHAPE, levels=2)
     config = EvaluationConfig(samples=100, seed=5)
+    experiment = Experiment(name="small", evaluation=config)
     elbo = sum_elbo(model, images, [0], seed=5).average_elbo()
-    metrics = sum_likelihood(model, images, [0], config).average(config, model)
+    metrics = sum_likelihood(model, images, [0], config).average(experiment, model)
     assert elbo.items() <= metrics.items()
     assert metrics["nll"] < metrics["nelbo"]
     assert metrics["nll_samples"] == 100
@@ -41,11 +44,30 @@ def test_metrics_of_a_known_model() -> None:
     """Without latents the rate is 0, no unit is active, and every bound is the exact value."""
     model, images = without_latents(), torch.ones((40, *SHAPE), dtype=torch.uint8)
     config = EvaluationConfig(samples=2)
-    metrics = sum_likelihood(model, images, [0], config).average(config, model)
+    experiment = Experiment(name="small", evaluation=config)
+    sums = sum_likelihood(model, images, [0], config)
+    metrics = sums.average(experiment, model)
     nats = -PIXELS * math.log(0.3)
     expected = {"nelbo": nats, "rate": 0, "distortion": nats, "active_units": 0, "nll": nats}
     expected |= {"nll_samples": 2, "bits_per_dim": -math.log2(0.3)}
     assert metrics == pytest.approx(expected, rel=1e-6)
+    grey = replace(experiment, data=DataConfig(binarize="none"))
+    assert metrics.keys() - sums.average(grey, model).keys() == {"bits_per_dim"}
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "binarize", "bits"),
+    [
+        ("bernoulli", "dynamic", True),
+        ("bernoulli", "none", False),
+        ("logistic", "none", True),
+        ("logistic-mixture", "none", True),
+        ("gaussian", "none", False),
+    ],
+)
+def test_bits_are_told_of_codes_alone(likelihood: Any, binarize: str, bits: bool) -> None:
+    """Neither a density nor the cross-entropy of grey levels is the length of one."""
+    assert ModelConfig(likelihood=likelihood).has_bits(binarize) == bits
 
 
 def sums_of(mu_ND: Tensor) -> Sums:

@@ -80,7 +80,7 @@ def judge(
             )
     sums, bound_spans = gather(bounding)
     found, other_spans = gather(looking)
-    metrics = sum(sums, Sums.zero(model.latent_dim)).average(config, model)
+    metrics = sum(sums, Sums.zero(model.latent_dim)).average(experiment, model)
     for more in found:
         metrics |= more
     return metrics, bound_spans + other_spans + gather(making)[1]

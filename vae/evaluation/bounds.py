@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae.experiments.settings import EvaluationConfig
+from vae.experiments.settings import EvaluationConfig, Experiment
 from vae.models.densities import gaussian_kl, gaussian_kl_BD
 from vae.models.importance_bound import choose_block, importance_bound
 from vae.models.levels import Images
@@ -80,13 +80,14 @@ class Sums:
         """Mean negative importance-weighted bound on log p(x), in nats."""
         return -self.log_px / self.count
 
-    def average(self, config: EvaluationConfig, model: VAE) -> dict[str, float]:
+    def average(self, experiment: Experiment, model: VAE) -> dict[str, float]:
         """ELBO metrics, and the model's bound with its K: `nll` (nats), `nll_samples`.
 
-        And `bits_per_dim`, unless the likelihood is a density, which has none.
+        And `bits_per_dim`, where the bound is the length of a code.
         """
-        metrics = self.average_elbo() | {"nll": self.nll, "nll_samples": float(config.samples)}
-        if model.likelihood.has_bits:
+        samples = float(experiment.evaluation.samples)
+        metrics = self.average_elbo() | {"nll": self.nll, "nll_samples": samples}
+        if model.config.has_bits(experiment.data.binarize):
             metrics["bits_per_dim"] = to_bits_per_dim(self.nll, model.shape)
         return metrics
 

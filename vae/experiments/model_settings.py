@@ -66,3 +66,10 @@ class ModelConfig:
     def has_levels(self) -> bool:
         """Whether log p(x) is of 256 levels: the bound is told in bits per dimension."""
         return self.likelihood in ("logistic", "logistic-mixture")
+
+    def has_bits(self, binarize: str) -> bool:
+        """Whether -log2 p(x) of pixels that are binarised so, or not, is the length of a code.
+
+        It is not of a density, nor of grey levels as Bernoulli's, whose cross-entropy it is then.
+        """
+        return self.has_levels or (self.likelihood == "bernoulli" and binarize != "none")

@@ -21,12 +21,12 @@ def score(model: VAE, batches: Iterable[Batch], data: DataConfig, samples: int, 
     """A CSV with a row an image: its importance-weighted bound, and its rate.
 
     `nll` is minus the bound on log p(x) in nats with `samples` posterior samples: the higher, the
-    less like what the model was trained on. `rate` is KL(q‖p) in nats; `bits_per_dim` is left out
-    for a density. The same arguments give the same text.
+    less like what the model was trained on. `rate` is KL(q‖p) in nats; `bits_per_dim` is there
+    where the bound is the length of a code. The same arguments give the same text.
     """
     buffer = io.StringIO()
     rows = csv.writer(buffer, lineterminator="\n")
-    bits = ["bits_per_dim"] if model.likelihood.has_bits else []
+    bits = ["bits_per_dim"] if model.config.has_bits(data.binarize) else []
     rows.writerow(["image", "nll", "rate", *bits])
     noise = torch.Generator().manual_seed(derive_seed(seed, "score"))
     for batch in batches:

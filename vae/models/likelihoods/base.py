@@ -1,7 +1,6 @@
 """What a likelihood p(x|z) says of itself to networks, bounds and pictures."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ class Likelihood(nn.Module, ABC):
     B images or N images, O decoded channels, C colours, H, W. Pixels are in [0, 1].
     """
 
-    has_bits: ClassVar[bool] = True  # whether -log2 p(x) is a code's length; a density's is not
     outputs: int  # O
 
     @abstractmethod

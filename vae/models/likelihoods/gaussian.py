@@ -21,8 +21,6 @@ class Gaussian(Likelihood):
     batch would make an image's density depend on the others of its batch.
     """
 
-    has_bits = False
-
     def __init__(self, colours: int) -> None:
         super().__init__()
         self.outputs = colours

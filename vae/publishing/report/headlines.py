@@ -35,7 +35,7 @@ def format_headlines(
 ) -> list[tuple[str, str, str]]:
     """What was measured as (label, value, unit): bits of 256 levels first, then HEADLINES, QUALITY.
 
-    Of other pixels bits come after the headlines, and of a density there are none.
+    Of binarised pixels bits come after the headlines, and of others there are none.
     """
     texts = (BITS | HEADLINES if model.has_levels else HEADLINES | BITS) | QUALITY
     known = {"samples": metrics["test/nll_samples"], "latent_dim": model.latent_dim}
