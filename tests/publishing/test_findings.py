@@ -133,15 +133,18 @@ def test_a_published_run_has_its_report_after_its_checkpoints_went(run: Run) -> 
     assert render_page(gather_findings(run)) == page
 
 
-def test_versions_that_can_not_be_read_are_left_out(run: Run, tmp_path: Path) -> None:
-    """One that is damaged, and one that is deleted just when they are listed."""
+def test_versions_that_do_not_compare_are_left_out(run: Run, tmp_path: Path) -> None:
+    """Of other pixels; damaged; deleted just when they are listed."""
     ref, files = prepare(run.experiment.data, run.store), write_version(tmp_path / "built", 0.5)
     name = run.experiment.name
     store = Vanishing(tmp_path / "store", f"models/{name}/versions/v1")
-    for version in ("v1", "v2", "v3"):
-        publish_version(store, version, files, name, ref.digest)
+    same = run.experiment.to_dict()
+    grey = same | {"data": same["data"] | {"binarize": "none"}}
+    for version, experiment in (("v1", same), ("v2", same), ("v3", same), ("v4", grey)):
+        publish_version(store, version, files, name, ref.digest, experiment=experiment)
     store.put(f"models/{name}/versions/v2/metrics.json", b"torn")
-    assert [one.version for one in read_versions(replace(run, store=store), ref)] == ["v3"]
+    found = read_versions(replace(run, store=store), run.experiment, ref)
+    assert [one.version for one in found] == ["v3"]
 
 
 def test_what_is_damaged_is_named(run: Run) -> None:

@@ -1,7 +1,9 @@
 """Small but complete versions of a model, to publish and to promote."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -12,6 +14,7 @@ from vae.registry.publish import Origin, publish
 from vae.store.promises import Store
 
 DATASET = "d" * 64
+EXPERIMENT = {"model": {"hidden": (200, 200)}}
 
 
 def write_version(folder: Path, nll: float) -> Path:
@@ -31,9 +34,10 @@ def publish_version(
     name: str = "m",
     dataset: str = DATASET,
     recipe: str = "",
+    experiment: Mapping[str, Any] = EXPERIMENT,
 ) -> Manifest:
     """Publish the files in a folder."""
-    origin = Origin("run-1", dataset, {"model": {"hidden": (200, 200)}}, recipe)
+    origin = Origin("run-1", dataset, dict(experiment), recipe)
     return publish(store, name, version, directory, origin)
 
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from vae.publishing.embedding import CAPTIONS, embed
 from vae.registry.manifest import Manifest
 from vae.registry.names import locate_version
+from vae.registry.promote import name_metric
 from vae.registry.read import read_metrics, read_published, resolve
 from vae.registry.table import find_changes
 from vae.store.promises import Store
@@ -48,9 +49,12 @@ class Comparison:
     @property
     def warning(self) -> str:
         """Why their figures don't compare; nothing if they do."""
-        if self.left.dataset == self.right.dataset:
-            return ""
-        return "they are of different datasets: their metrics don't compare"
+        if self.left.dataset != self.right.dataset:
+            return "they are of different datasets: their metrics don't compare"
+        ours, theirs = (name_metric(one.experiment) for one in (self.left, self.right))
+        if ours != theirs:
+            return f"their bounds don't compare: A has {ours}, B {theirs}"
+        return ""
 
 
 def compare(store: Store, left: tuple[str, str], right: tuple[str, str]) -> Comparison:

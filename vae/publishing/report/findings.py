@@ -16,6 +16,7 @@ from vae.models.networks import VAE
 from vae.publishing.epochs import read_pictures
 from vae.registry.manifest import IntegrityError, NoVersionError
 from vae.registry.names import find_manifests, locate_model
+from vae.registry.promote import name_metric
 from vae.registry.pull import pull
 from vae.registry.read import read_manifest, read_metrics
 from vae.runs.records import Result, read_record
@@ -32,7 +33,7 @@ VERSIONS = 30  # the newest of the model, beside which it stands
 
 
 class PublishedVersion(NamedTuple):
-    """Another version of the model, of the same dataset."""
+    """Another version of the model, whose bounds compare with the run's."""
 
     version: str
     metrics: Mapping[str, float]
@@ -87,7 +88,7 @@ def gather_findings(run: Run, model: VAE | None = None) -> Findings:
         examples=None if ref is None else read_examples(ref, run.store, split, EXAMPLES),
         kind="test" if "evaluate" in stages else "validation",
         epochs=read_pictures(run.store, f"{run.prefix}/pictures"),
-        versions=[] if ref is None else read_versions(run, ref),
+        versions=[] if ref is None else read_versions(run, experiment, ref),
     )
 
 
@@ -125,17 +126,20 @@ def read_model(run: Run, experiment: Experiment, ref: DatasetRef, history: Histo
         return load_model(Path(folder) / "model")
 
 
-def read_versions(run: Run, ref: DatasetRef) -> list[PublishedVersion]:
-    """The other versions of this model and dataset among the newest, oldest first.
+def read_versions(run: Run, experiment: Experiment, ref: DatasetRef) -> list[PublishedVersion]:
+    """The other versions of this model among the newest whose bounds compare, oldest first.
 
-    Those that are damaged, which `vae list` names, or deleted just now are left out.
+    They are of the same dataset, binarisation and likelihood. Those that are damaged, which `vae
+    list` names, or deleted just now are left out.
     """
     name, store = run.experiment.name, run.store
     names = sorted(version for _, version in find_manifests(store, locate_model(name)))
+    comparable = (ref.digest, name_metric(experiment.to_dict()))
     found = []
     for version in [one for one in names if one != run.version][-VERSIONS:]:
         try:
-            if read_manifest(store, name, version)[1].dataset == ref.digest:
+            manifest = read_manifest(store, name, version)[1]
+            if (manifest.dataset, name_metric(manifest.experiment)) == comparable:
                 found.append(PublishedVersion(version, read_metrics(store, name, version)))
         except (IntegrityError, NoVersionError):
             continue
