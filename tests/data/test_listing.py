@@ -65,6 +65,24 @@ def test_a_single_file_has_a_listing(folder: Path) -> None:
     assert (listing.name, listing.files, listing.size_bytes) == ("pets", 1, 5)
 
 
+def test_what_a_link_leads_to_is_data(folder: Path, tmp_path: Path) -> None:
+    """A dataset is read through links: what comes behind one is news."""
+    (tmp_path / "disk").mkdir()
+    (folder / "dogs").symlink_to(tmp_path / "disk")
+    before = list_data(str(folder))
+    (tmp_path / "disk" / "a.png").write_bytes(b"four")
+    after = list_data(str(folder))
+    assert (after.files, after.size_bytes) == (before.files + 1, before.size_bytes + 4)
+    assert after.digest != before.digest
+
+
+def test_a_folder_that_can_not_be_listed_is_no_empty_one(folder: Path) -> None:
+    """It is named, as where the dataset is read: a loop here, whoever asks."""
+    (folder / "cats" / "again").symlink_to(folder)
+    with pytest.raises(UserError, match="cats/again: a link to a folder that it lies in"):
+        list_data(str(folder))
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     """One line with the path."""
     with pytest.raises(UserError, match="nowhere: no such folder or file"):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vae.data.places import LocalFolder
 from vae.errors import UserError
 from vae.files import hash_bytes
 from vae.store.open import open_store
@@ -34,7 +35,8 @@ class Listing:
 def list_data(location: str) -> Listing:
     """The listing of a folder, a file or an s3:// prefix; raises UserError if it can't be read.
 
-    Names that start with a dot, and what is below them, are left out, as they are of a dataset.
+    Names that start with a dot, and what is below them, are left out, and links are followed, as
+    where a dataset is read.
     """
     if location.startswith(S3):
         store = open_store(location)
@@ -55,10 +57,12 @@ def list_data(location: str) -> Listing:
 
 def list_local(path: Path) -> list[tuple[str, int, float]]:
     """Name, size in bytes and time of change of a file, or of every file below a folder."""
+    if not path.exists():
+        raise UserError(f"{path}: no such folder or file")
+    files = [path]
+    if path.is_dir():
+        files = [path / name for name in LocalFolder(path).list().files]
     try:
-        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-        if not path.exists():
-            raise UserError(f"{path}: no such folder or file")
         stats = [(file.relative_to(path.parent).as_posix(), file.stat()) for file in files]
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
