@@ -13,6 +13,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole. Raises UserError."""
+    if not path.name:  # of "." and "/"
+        raise UserError(f"{path} cannot be written: it is a folder")
     try:
         write_whole(path, data)
     except OSError as error:

@@ -191,6 +191,13 @@ def test_no_toml(text: bytes, tmp_path: Path) -> None:
     assert f"{path} is not valid TOML" in told
 
 
+def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
+    """Its mode or its disk is at fault, and its name is told; here it is a process's memory."""
+    path = tmp_path / "mine.toml"
+    path.symlink_to("/proc/self/mem")
+    assert catch_refusal(read_toml, str(path)) == f"{path} cannot be read: Input/output error"
+
+
 def test_ends_of_a_range() -> None:
     """What must be valid for a range to be: its choices, or both of its ends."""
     assert Range(choice=(1, 2, 3)).ends == (1, 2, 3)

@@ -13,7 +13,9 @@ import pytest
 
 from flows.cli import main
 from flows.commands.registry import show_transfers
+from flows.commands.writing import write_bytes
 from tests.support.filled_stores import FilledStore
+from tests.support.refusals import catch_refusal
 from tests.support.versions import publish_version, write_version
 from vae.store.open import open_store
 from vae.store.progress import Progress
@@ -32,6 +34,12 @@ COMMANDS += [
     "latent",
     "serve",
 ]
+
+
+def test_a_folder_is_no_file_to_write() -> None:
+    """`--out .` is a mistake of whoever gave it."""
+    for path in (Path(), Path("/")):
+        assert catch_refusal(write_bytes, path, b"") == f"{path} cannot be written: it is a folder"
 
 
 def vae(*arguments: str, **environment: str) -> tuple[int, str, str]:

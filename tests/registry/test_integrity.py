@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from tests.support.refusals import catch_refusal
 from vae.errors import UserError
 from vae.registry.manifest import IntegrityError, Manifest, verify
 from vae.registry.pointers import Best
@@ -254,6 +255,12 @@ def test_what_is_no_json_object_is_not_pulled(
     local.put(f"{FOLDER}/{name}", data)
     rewrite_manifest(local, lambda fields: fields["files"].update({name: record(data)}))
     refused(local, tmp_path, f"{name} is not")
+
+
+def test_a_manifest_that_can_not_be_read(tmp_path: Path) -> None:
+    """Its mode or its disk is at fault, and the folder is told; here it is a process's memory."""
+    (tmp_path / "manifest.json").symlink_to("/proc/self/mem")
+    assert catch_refusal(verify, tmp_path) == f"{tmp_path} cannot be read: Input/output error"
 
 
 def test_a_loop_of_links_is_named(local: Store, tmp_path: Path) -> None:

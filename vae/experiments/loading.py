@@ -89,6 +89,8 @@ def read_toml(name_or_path: str) -> dict[str, Any]:
         return {"name": path.stem} | tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def parse_experiment(settings: Mapping[str, Any]) -> Experiment:

@@ -111,14 +111,19 @@ def verify(directory: Path) -> Manifest:
     """Check a pulled version against its manifest, before anything in it is loaded.
 
     Files that the manifest does not list are left alone. Raises UserError if `directory` holds no
-    manifest and IntegrityError for a file that is missing, changed or not what its name says.
+    manifest or can't be read, IntegrityError for a file that is missing, changed or not what its
+    name says.
     """
-    path = directory / MANIFEST
-    if not path.is_file():
-        raise UserError(f"{directory} is not a pulled model: it holds no {MANIFEST}")
-    manifest = Manifest.from_bytes(path.read_bytes(), str(path))
-    for name, record in manifest.files.items():
-        check_file(directory / name, record, str(directory / name))
+    try:
+        path = directory / MANIFEST
+        if not path.is_file():
+            raise UserError(f"{directory} is not a pulled model: it holds no {MANIFEST}")
+        manifest = Manifest.from_bytes(path.read_bytes(), str(path))
+        for name, record in manifest.files.items():
+            check_file(directory / name, record, str(directory / name))
+    except OSError as error:
+        where = error.filename or directory
+        raise UserError(f"{where} cannot be read: {error.strerror}") from error
     return manifest
 
 
