@@ -252,6 +252,9 @@ def test_what_passes_is_asked_again(s3_uri: str, proxy: FaultyProxy) -> None:
     store.put("a", b"1")
     assert store.read("a") == b"1"
     assert not busy
+    busy += ["SlowDown", "SlowDown"]  # just when a run begins
+    store.check_writable()
+    assert not busy
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,14 @@ from vae.store.s3_errors import ACTIONS, check_endpoint, is_refusal, suggest_rem
 from vae.store.s3_uploads import PART_BYTES, PartedFile, create_in_parts, send_file, sweep_uploads
 
 DELETE_BATCH = 1000  # the most that one DeleteObjects request takes
-PROBE_CONFIG = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 0}}
+PROBE_CONFIG = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 2}}
 
 
 class S3Store:
-    """A `Store` below `prefix` in `bucket`; `put`, `create` and `replace` are one PUT each.
+    """A `Store` below `prefix` in `bucket`; `create` and `replace` are one PUT each.
 
-    A file of more than `part_bytes` (5 MiB at least) is sent in parts of that size.
+    So is `put` up to 100 MiB; above, s3fs sends parts, with which no later attempt goes on. A file
+    of more than `part_bytes` (5 MiB at least) is sent in parts of that size.
     """
 
     def __init__(self, bucket: str, prefix: str, part_bytes: int = PART_BYTES) -> None:
