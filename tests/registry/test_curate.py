@@ -23,6 +23,7 @@ from vae.registry.curate import (
     roll_back,
     set_alias,
 )
+from vae.registry.manifest import verify
 from vae.registry.names import match_version, shorten
 from vae.registry.pointers import BEST, list_moves
 from vae.registry.promote import promote
@@ -227,6 +228,32 @@ def test_two_pulls_to_one_folder(full: Store, tmp_path: Path) -> None:
     assert said == f"another process is pulling to {tmp_path / 'to'}: wait for it"
     os.close(first)
     pull(full, "m", "best", tmp_path / "to")
+
+
+def test_many_pulls_to_one_folder(full: Store, tmp_path: Path) -> None:
+    """Whoever comes when, it is pulled once, and the others find it there or are told to wait."""
+    for turn in range(20):
+        to, barrier = tmp_path / f"to-{turn}", threading.Barrier(8)
+
+        def fetch(to: Path = to, barrier: threading.Barrier = barrier) -> str:
+            barrier.wait()
+            try:
+                return pull(full, "m", "best", to).version
+            except UserError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(8) as pool:
+            said = [job.result() for job in [pool.submit(fetch) for _ in range(8)]]
+        assert set(said) <= {VERSIONS[2], f"another process is pulling to {to}: wait for it"}
+        assert VERSIONS[2] in said
+        assert verify(to).version == VERSIONS[2]
+        assert not list(tmp_path.glob(f"{TEMPORARY}*"))
+
+
+def test_a_mount_is_no_folder_to_pull_to(full: Store) -> None:
+    """It is told before anything is downloaded, not when the folder is to be renamed to it."""
+    said = catch_refusal(pull, full, "m", "best", Path("/proc"))
+    assert said == "/proc is a mount, give a new folder in it"
 
 
 def test_weights_alone(full: Store, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vae.errors import UserError, extract_message
@@ -32,6 +32,10 @@ class NoRoomError(UserError):
     """The disk of the folder that is pulled to is full."""
 
 
+class ArrivedError(Exception):
+    """Another process has pulled to the folder since it was looked at."""
+
+
 def pull(
     store: Store, name: str, version: str, to: Path, *, only_weights: bool = False
 ) -> Manifest:
@@ -49,13 +53,16 @@ def pull(
     to = _resolve(to)
     if _is_occupied(to):
         return _accept_existing(to, data, manifest, only_weights)
-    with _make_folder(to, hash_bytes(data)) as folder:
-        for file, record in manifest.files.items():
-            if file in WEIGHTS or not only_weights:
-                key = f"{locate_version(name, manifest.version)}/{file}"
-                _fetch(store, key, folder / file, record)
-        if not only_weights:
-            (folder / MANIFEST).write_bytes(data)
+    try:
+        with _make_folder(to, hash_bytes(data)) as folder:
+            for file, record in manifest.files.items():
+                if file in WEIGHTS or not only_weights:
+                    key = f"{locate_version(name, manifest.version)}/{file}"
+                    _fetch(store, key, folder / file, record)
+            if not only_weights:
+                (folder / MANIFEST).write_bytes(data)
+    except ArrivedError:
+        return _accept_existing(to, data, manifest, only_weights)
     return manifest
 
 
@@ -72,6 +79,8 @@ def _resolve(to: Path) -> Path:
 def _is_occupied(to: Path) -> bool:
     if to == Path.cwd():
         raise UserError(f"{to} is the current folder, give a new one")
+    if os.path.ismount(to):  # which nothing can be renamed to, as it would turn out at the end
+        raise UserError(f"{to} is a mount, give a new folder in it")
     return to.exists() and not (to.is_dir() and not any(to.iterdir()))
 
 
@@ -97,19 +106,33 @@ def _make_folder(to: Path, digest: str) -> Iterator[Path]:
         temporary.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {to}: {error.strerror}") from error
-    try:
-        with _hold(temporary, to):
+    with _hold(temporary, to):
+        if _is_occupied(to):
+            with suppress(OSError):  # it went with its name, or another has begun anew
+                temporary.rmdir()
+            raise ArrivedError
+        try:
             yield temporary
-            os.rename(temporary, to)
-    except (IntegrityError, NoRoomError):
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+            _rename(temporary, to)
+        except (IntegrityError, NoRoomError):
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _rename(folder: Path, to: Path) -> None:
+    try:
+        os.rename(folder, to)
+    except OSError as error:
+        raise UserError(f"cannot write {to}: {error.strerror}") from error
 
 
 @contextmanager
 def _hold(folder: Path, to: Path) -> Iterator[None]:
     """Be the only one who writes into a folder. Raises UserError if somebody does."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # it was renamed just now
+        raise ArrivedError from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
