@@ -23,7 +23,7 @@ from vae.experiments.loading import (
 from vae.experiments.settings import Experiment, Overrides, Value
 from vae.runs.run import Run, list_runs, make_run_id, open_run
 from vae.scratch import claim_scratch
-from vae.store.open import open_store
+from vae.store.open import open_store, show_location
 from vae.store.promises import Store
 
 log = logging.getLogger("vae.pipeline")
@@ -173,7 +173,7 @@ def print_outcome(outcome: dict[str, Any], name: str, store: Store) -> None:
     """What came out, and what to do with it."""
     result = outcome["result"]
     if outcome["stage"] == "publish":
-        folder = result["uri"].removeprefix("file://")
+        folder = show_location(result["uri"])
         print(f"\n{outcome['told']}")
         print(f"  pictures  {folder}/samples.png (and reconstructions, interpolation, latent)")
         print(f"  report    {folder}/report.html")

@@ -100,7 +100,7 @@ def test_a_users_file(tmp_path: Path) -> None:
         ({"train": {"learning_rate": math.inf}}, "learning_rate is inf, must be above 0"),
         (
             {"model": {"likelihood": "logistic"}},
-            "model.likelihood is 'logistic', of 256 levels, but data.binarize is 'dynamic'",
+            "model.likelihood is 'logistic', of grey levels, but data.binarize is 'dynamic'",
         ),
         ({"seed": -1}, "seed is -1, must be from 0"),
         ({"seed": 2**31}, "seed is 2147483648, must be from 0 to 2147483647"),

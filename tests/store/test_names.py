@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vae.errors import UserError
 from vae.files import TEMPORARY
-from vae.store.open import open_store
+from vae.store.open import open_store, show_location
 from vae.store.promises import Store, check_key
 
 
@@ -58,6 +58,13 @@ def test_uri_round_trip(parts: list[str]) -> None:
     store = open_store("/" + "/".join(parts))
     assert store.uri.startswith("file:///")
     assert open_store(store.uri).uri == store.uri
+
+
+def test_a_location_is_shown_as_people_write_it(tmp_path: Path) -> None:
+    """A path that a shell finds, with its spaces; what is on S3 as it is."""
+    folder = tmp_path / "My models, 100%"
+    assert show_location(f"{open_store(str(folder)).uri}/a.png") == f"{folder}/a.png"
+    assert show_location("s3://bucket/my%20models") == "s3://bucket/my%20models"
 
 
 def test_open_store_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import read_examples
+from vae.store.open import show_location
 from vae.store.promises import Store
 
 SHEET = "contact-sheet.png"
@@ -25,7 +26,7 @@ def write_sheet(ref: DatasetRef, store: Store) -> str:
     if not store.exists(key):
         images, labels = read_examples(ref, store, "train", _IMAGES)
         store.put(key, draw_sheet(images.numpy(), labels.numpy(), ref.class_names))
-    return f"{store.uri.removeprefix('file://')}/{key}"
+    return show_location(f"{store.uri}/{key}")
 
 
 def draw_sheet(

@@ -34,8 +34,8 @@ class ModelConfig:
         "of the hidden layers; glu gates half of a layer's outputs by the others", "silu"
     )
     likelihood: Literal["bernoulli", "logistic", "logistic-mixture", "gaussian"] = setting(
-        "of pixels: bernoulli for binarised or grey ones, the others for 256 levels "
-        '(data.binarize = "none")',
+        'of pixels: bernoulli for binarised or grey ones; with data.binarize = "none" the '
+        "logistic ones for 256 levels, gaussian for real numbers",
         "bernoulli",
     )
     scale: Literal["pixel", "channel"] = setting(

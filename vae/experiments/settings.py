@@ -208,7 +208,7 @@ class Experiment:
         likelihood = self.model.likelihood
         if likelihood != "bernoulli" and self.data.binarize != "none":
             raise ValueError(
-                f"model.likelihood is '{likelihood}', of 256 levels, but data.binarize is "
+                f"model.likelihood is '{likelihood}', of grey levels, but data.binarize is "
                 f"'{self.data.binarize}': must be 'none', or the likelihood 'bernoulli'"
             )
 

@@ -139,7 +139,8 @@ def name_metric(experiment: Mapping[str, Any]) -> str:
     data = experiment.get("data", {})
     likelihood = experiment.get("model", {}).get("likelihood", "bernoulli")
     if likelihood != "bernoulli":
-        return f"{METRIC} of 256 levels, {likelihood}"
+        pixels = "real numbers" if likelihood == "gaussian" else "256 levels"
+        return f"{METRIC} of {pixels}, {likelihood}"
     if data.get("binarize") == "none":
         return f"{METRIC} of grey levels"
     return f"{METRIC} of binarisation {data.get('binarize_seed')}"

@@ -117,7 +117,8 @@ class LocalStore:
         except NotADirectoryError as error:
             raise UserError(f"store {self.uri}: {error.filename} is not a folder") from error
         except OSError as error:
-            raise UserError(f"store {self.uri} is not writable: {error.strerror}") from error
+            refused = "makes no hard links" if error.filename2 else "is not writable"
+            raise UserError(f"store {self.uri} {refused}: {error.strerror}") from error
 
     @contextmanager
     def explain_errors(self) -> Iterator[None]:

@@ -29,6 +29,12 @@ def open_store(uri: str) -> Store:
         raise UserError(f"store {uri!r}: there is no such user") from error
 
 
+def show_location(uri: str) -> str:
+    """A store's URI, or one in it, as people read it: of a folder its path."""
+    path = uri.removeprefix("file://")
+    return uri if path == uri else unquote(path)
+
+
 def _parse_file_uri(uri: str) -> Path:
     parts = urlsplit(uri)
     path = unquote(parts.path)
