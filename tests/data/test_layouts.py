@@ -1,11 +1,14 @@
 """Names of files to classes and splits, and tables of them."""
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vae.data.layouts import Item, arrange
-from vae.data.places import match, parse_target
+from vae.data.places import LocalFolder, leave_hidden_out, match, parse_target
 from vae.data.tables import Row, read_table
 from vae.errors import UserError
 
@@ -71,6 +74,16 @@ def test_a_name_is_a_folder_a_file_or_a_pattern(
 ) -> None:
     """The folder of a pattern ends before its first part with a sign of its own."""
     assert parse_target(name) == (folder, file, pattern)
+
+
+def test_what_is_hidden_is_counted_alike_wherever_it_lies(tmp_path: Path) -> None:
+    """A hidden folder is one thing that is left out, on a disk as where only files have names."""
+    names = [".git/a", ".git/b/c", "x/.cache/d", "x/.cache/e", "x/.f", "x/y.png", "z.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = LocalFolder(tmp_path).list()
+    assert found == leave_hidden_out(names) == (("x/y.png", "z.png"), Counter({"hidden": 3}))
 
 
 def test_patterns_stay_in_a_folder() -> None:

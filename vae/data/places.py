@@ -15,6 +15,7 @@ from vae.store.promises import Store
 
 FILES = (".npy", ".csv", ".tsv")  # what is a set by itself
 _MAGIC = re.compile(r"[*?\[]")
+_HIDDEN = re.compile(r"([^/]*/)*?\.[^/]*")  # up to the first part that starts with a dot
 
 
 class Target(NamedTuple):
@@ -234,8 +235,8 @@ class UrlPlace:
 
 
 def leave_hidden_out(names: Iterable[str]) -> Listing:
-    """A listing without names that start with a dot, or lie below such."""
+    """A listing without names that start with a dot, or lie below such, which counts as one."""
     everything = sorted(names)
-    hidden = [one for one in everything if any(part[:1] == "." for part in one.split("/"))]
-    files = sorted(set(everything) - set(hidden))
-    return Listing(tuple(files), Counter({"hidden": len(hidden)} if hidden else {}))
+    hidden = {one: found.group() for one in everything if (found := _HIDDEN.match(one))}
+    files = tuple(one for one in everything if one not in hidden)
+    return Listing(files, Counter({"hidden": len(set(hidden.values()))} if hidden else {}))
