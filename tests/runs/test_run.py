@@ -25,6 +25,7 @@ from vae.runs.run import (
     mark_at_work,
     open_run,
 )
+from vae.store.local import LocalStore
 from vae.store.open import open_store
 from vae.store.promises import Store
 
@@ -123,6 +124,23 @@ def test_a_search_is_given_more_trials(folder: Store) -> None:
     assert grown.read_result("search") is None
     assert folder.read("runs/a/search/trial-0001.json") == b"kept"
     assert "search.trials = 5, given 2" in catch_refusal(open_run, folder, "a", tiny())
+
+
+class Grown(LocalStore):
+    """A store in which another process gives the run more trials just before it is read to be."""
+
+    def read_token(self, key: str) -> tuple[bytes, str]:
+        open_run(LocalStore(self.root), "a", tiny(search__trials=7))
+        return super().read_token(key)
+
+
+def test_a_search_that_two_give_more_trials_keeps_the_most(tmp_path: Path) -> None:
+    """Who comes second is told what the run has by then, and takes nothing away."""
+    store = Grown(tmp_path / "store")
+    open_run(store, "a", tiny())
+    said = catch_refusal(open_run, store, "a", tiny(search__trials=5))
+    assert "search.trials = 7, given 5" in said
+    assert open_run(store, "a").experiment == tiny(search__trials=7)
 
 
 @pytest.mark.parametrize("later", ["train.json", "checkpoints/0001.pt"])

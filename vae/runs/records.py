@@ -48,18 +48,22 @@ def read_record(store: Store, key: str, remedy: str) -> Result | None:
         data = store.read(key)
     except FileNotFoundError:
         return None
+    return parse_record(data, f"{store.uri}/{key}", remedy)
+
+
+def parse_record(data: bytes, where: str, remedy: str) -> Result:
+    """The content of a record that was read at `where`. Raises DamagedRecordError."""
     try:
         content: Result = json.loads(data)
         written = content.pop(DIGEST)
         found = hash_content(content)
     except KeyError:
-        where = f"{store.uri}/{key}"
         raise DamagedRecordError(f"{where} is damaged, or of version 0.1: {remedy}") from None
     except (ValueError, RecursionError, AttributeError, TypeError):
-        raise DamagedRecordError(f"{store.uri}/{key} is damaged, no record: {remedy}") from None
+        raise DamagedRecordError(f"{where} is damaged, no record: {remedy}") from None
     if found != written:
         raise DamagedRecordError(
-            f"{store.uri}/{key} is damaged, its sha256 is {found}, not {written}: {remedy}"
+            f"{where} is damaged, its sha256 is {found}, not {written}: {remedy}"
         )
     return content
 

@@ -15,7 +15,7 @@ from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import Experiment
 from vae.experiments.table import flatten
 from vae.registry.lineage import Start, choose_start, read_start
-from vae.runs.records import Result, create_record, read_record, replace_record
+from vae.runs.records import Result, create_record, parse_record, read_record, replace_record
 from vae.store.promises import Conflict, Store
 
 RUN_ID_LENGTH = 84  # with the time of its beginning before it, still the name of a version
@@ -114,9 +114,11 @@ def grow_search(store: Store, run_id: str, given: Result) -> Result:
     the run just then.
     """
     key = f"runs/{run_id}/{EXPERIMENT}"
-    began, token = read_record(store, key, "begin a new run"), store.read_token(key)[1]
-    assert began is not None
+    data, token = store.read_token(key)
+    began = parse_record(data, f"{store.uri}/{key}", "begin a new run")
     trials = began["experiment"]["search"]["trials"]
+    if given["search"]["trials"] <= trials:  # another process was faster
+        return began
     search = began["experiment"]["search"] | {"trials": given["search"]["trials"]}
     grown = began | {"experiment": began["experiment"] | {"search": search}}
     refuse_other_settings(run_id, grown["experiment"], given)
