@@ -107,12 +107,18 @@ def test_tables_are_read_by_their_heading_or_their_order(text: str) -> None:
     assert read_table(text.encode(), "x.csv") == [Row("a.png", "cat", ""), Row("b.png", "dog", "")]
 
 
+def test_a_table_names_splits_as_folders_do() -> None:
+    """In any case, by any of their names."""
+    rows = read_table(b"a.png,,Valid\nb.png,,testing\nc.png,,train\nd.png,,", "x.csv")
+    assert [row.split for row in rows] == ["val", "test", "train", ""]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "no rows"),
         ("label,split\ncat,train\n", "no column of paths among label, split"),
-        ("path,split\na.png,trian\n", "row 2: split 'trian', must be one of train, val, test"),
+        ("path,split\na.png,trian\n", "row 2: split 'trian', must be one of train, training"),
         ("path,label\n,cat\n", "row 2: no path"),
         ('path\n"a', "not a table"),
     ],

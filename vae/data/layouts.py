@@ -8,14 +8,8 @@ from typing import NamedTuple
 
 from vae.data.images import list_suffixes
 from vae.data.places import Listing, Place, Target, match, show_name
-from vae.data.tables import read_table
+from vae.data.tables import SPLITS, read_table
 from vae.errors import UserError
-
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 class Item(NamedTuple):

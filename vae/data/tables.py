@@ -12,11 +12,15 @@ COLUMNS = {
     "label": ("label", "class", "category", "class_name", "label_name", "target"),
     "split": ("split", "subset", "partition"),
 }
-SPLITS = ("train", "val", "test")
+SPLITS = {  # as tables and folders name them, in small letters
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 class Row(NamedTuple):
-    """One image of a table; a class or a split that is not given is empty."""
+    """One image of a table, its split train, val or test; what is not given is empty."""
 
     path: str
     label: str
@@ -71,6 +75,6 @@ def _read_row(cells: Sequence[str], columns: dict[str, int], where: str) -> Row:
     )
     if not path:
         raise UserError(f"{where}: no path")
-    if split and split not in SPLITS:
+    if split and split.lower() not in SPLITS:
         raise UserError(f"{where}: split {split!r}, must be one of {', '.join(SPLITS)}, or empty")
-    return Row(path, label, split)
+    return Row(path, label, SPLITS.get(split.lower(), ""))
