@@ -20,7 +20,8 @@ def encode(
 ) -> None:
     """Write the posteriors of images: their means and log-variances."""
     from vae.inference import latents
-    from vae.inference.images import open_pulled, read_data_settings, read_images
+    from vae.inference.images import read_data_settings, read_images
+    from vae.registry.pulled_model import open_pulled
 
     loaded, manifest = open_pulled(model)
     data = read_data_settings(manifest)
@@ -39,7 +40,7 @@ def decode(
     import numpy as np
 
     from vae.inference import latents as decoding
-    from vae.inference.images import open_pulled
+    from vae.registry.pulled_model import open_pulled
 
     loaded, _ = open_pulled(model)
     buffer = io.BytesIO()
@@ -56,8 +57,9 @@ def score(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Write how unlikely each image is under the model: an anomaly score."""
-    from vae.inference.images import open_pulled, read_data_settings, read_images
+    from vae.inference.images import read_data_settings, read_images
     from vae.inference.scores import score as score_images
+    from vae.registry.pulled_model import open_pulled
 
     loaded, manifest = open_pulled(model)
     data = read_data_settings(manifest)

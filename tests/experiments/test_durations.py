@@ -1,11 +1,11 @@
-"""Durations, as people write them."""
+"""Durations, as people write and read them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.refusals import catch_refusal
-from vae.experiments.durations import UNITS_S, parse_duration
+from vae.experiments.durations import UNITS_S, format_age, parse_duration
 from vae.experiments.loading import load_experiment
 
 
@@ -39,3 +39,9 @@ def test_a_wrong_budget_is_one_line(setting: str) -> None:
     message = catch_refusal(load_experiment, "tiny", {setting: "2 hours"})
     assert "time_budget is '2 hours', must be a whole number and s, m, h, d or w" in message
     assert load_experiment("tiny", {setting: ""}).to_dict() == load_experiment("tiny").to_dict()
+
+
+def test_an_age_has_one_unit() -> None:
+    """Rounded down; what is in the future is now."""
+    texts = [format_age(age) for age in (-5, 59, 60, 3599, 3600, 86_399, 86_400, 90 * 86_400)]
+    assert texts == ["0 min", "0 min", "1 min", "59 min", "1 h", "23 h", "1 d", "90 d"]

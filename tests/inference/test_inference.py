@@ -16,11 +16,12 @@ from tests.support.refusals import catch_refusal
 from vae.data.arrays import fit_images
 from vae.data.binarization import prepare_alone
 from vae.data.images import Look
-from vae.inference.images import open_pulled, read_data_settings, read_images
+from vae.inference.images import read_data_settings, read_images
 from vae.inference.latents import decode, encode
 from vae.inference.scores import bound_images, score
 from vae.models.levels import to_unit
 from vae.models.seeds import derive_seed
+from vae.registry.pulled_model import open_pulled
 
 GREY = {"binarize": "none"}
 

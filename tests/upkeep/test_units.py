@@ -1,10 +1,10 @@
-"""Ages and sizes, as people write and read them."""
+"""Sizes, as people write and read them."""
 
 import pytest
 
 from tests.support.refusals import catch_refusal
 from vae.upkeep.sweep import make_policy
-from vae.upkeep.units import format_age, format_bytes
+from vae.upkeep.units import format_bytes
 
 
 @pytest.mark.parametrize("text", ["", "30", "d", "0d", "1.5d", "-1d", "30 d", "1m", "30D"])
@@ -24,9 +24,3 @@ def test_a_size_has_four_digits_at_most() -> None:
     """In steps of a thousand, never rounded up to the next step's number."""
     texts = [format_bytes(size) for size in (0, 999, 1000, 12_345, 999_949, 999_951, 5 * 10**18)]
     assert texts == ["0 B", "999 B", "1.0 kB", "12.3 kB", "999.9 kB", "1.0 MB", "5000.0 PB"]
-
-
-def test_an_age_has_one_unit() -> None:
-    """Rounded down; what is in the future is now."""
-    texts = [format_age(age) for age in (-5, 59, 60, 3599, 3600, 86_399, 86_400, 90 * 86_400)]
-    assert texts == ["0 min", "0 min", "1 min", "59 min", "1 h", "23 h", "1 d", "90 d"]

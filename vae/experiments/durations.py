@@ -1,4 +1,4 @@
-"""Durations as people write them."""
+"""Durations as people write and read them."""
 
 import re
 
@@ -18,6 +18,15 @@ def parse_duration(text: str, units: str = "smhdw") -> float | None:
     if not found or found["unit"] not in units:
         return None
     return int(found["number"]) * UNITS_S[found["unit"]] or None
+
+
+def format_age(seconds: float) -> str:
+    """How long ago in one unit, rounded down: '59 min', '23 h', '12 d'."""
+    if seconds >= DAY_S:
+        return f"{seconds // DAY_S:.0f} d"
+    if seconds >= HOUR_S:
+        return f"{seconds // HOUR_S:.0f} h"
+    return f"{max(0.0, seconds) // 60:.0f} min"
 
 
 def check_budget(text: str) -> None:

@@ -84,3 +84,8 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         inner = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
         flat |= inner or {f"{prefix}{key}": value}
     return flat
+
+
+def to_plain(value: Any) -> Any:
+    """A setting as JSON has it: a list for a tuple."""
+    return list(value) if isinstance(value, tuple) else value

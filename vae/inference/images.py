@@ -19,8 +19,7 @@ from vae.data.places import open_place, parse_target, show_name
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
 from vae.models.networks import VAE
-from vae.models.saved_model import load_model
-from vae.registry.manifest import Manifest, verify
+from vae.registry.manifest import Manifest
 from vae.scratch import open_temporary
 
 AT_ONCE = 250  # images
@@ -33,12 +32,6 @@ class Batch:
 
     names: list[str]
     images: Tensor  # uint8 [N, C, H, W]
-
-
-def open_pulled(directory: Path) -> tuple[VAE, Manifest]:
-    """Verify every file of a pulled directory, then load the model. Raises UserError."""
-    manifest = verify(directory)
-    return load_model(directory), manifest
 
 
 def read_data_settings(manifest: Manifest) -> DataConfig:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
+from vae.experiments.durations import format_age
 from vae.experiments.loading import list_shipped, load_experiment
 from vae.experiments.settings import Experiment
-from vae.experiments.table import flatten
+from vae.experiments.table import flatten, to_plain
 from vae.registry.manifest import Manifest
 from vae.registry.names import SHORT, shorten
 from vae.registry.pointers import DELETED, REMOVED, Pointer
@@ -19,7 +20,6 @@ WIDTHS = (1, 19, 7, 22, 10, 16, 14)  # of the columns, with one between them: 95
 HEADER = ("", "version", "age", "dataset", "seed", "likelihood", METRIC)
 STAR = "★"
 TIME = re.compile(r"[0-9]{8}T[0-9]{6}")
-UNITS_S = {"d": 86_400, "h": 3600, "min": 60}
 
 
 def format_versions(models: Mapping[str, Sequence[VersionInfo]], now: datetime) -> list[str]:
@@ -44,13 +44,13 @@ def list_cells(info: VersionInfo, short: str, now: datetime) -> tuple[str, ...]:
     """A version as cells of the table."""
     mark = STAR if info.best else ""
     if info.manifest is None:
-        return mark, short, format_age(info.version, now), "?", "?", "?", "damaged"
+        return mark, short, tell_age(info.version, now), "?", "?", "?", "damaged"
     experiment = info.manifest.experiment
     bound = info.metrics.get(METRIC)
     return (
         mark,
         short,
-        format_age(info.version, now),
+        tell_age(info.version, now),
         f"{name_dataset(experiment)} {info.manifest.dataset[:8]}",
         str(experiment.get("seed", "?")),
         str(experiment.get("model", {}).get("likelihood", "bernoulli")),
@@ -68,16 +68,12 @@ def format_row(cells: Sequence[str]) -> str:
     return " ".join([*left, last.strip().rjust(WIDTHS[-1])])
 
 
-def format_age(version: str, now: datetime) -> str:
+def tell_age(version: str, now: datetime) -> str:
     """How long ago the version's run began, in one unit; "?" where its name doesn't say."""
     if not TIME.match(version):
         return "?"
     began = datetime.strptime(version[:SHORT], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    seconds = max(0.0, (now - began).total_seconds())
-    for unit, size in UNITS_S.items():
-        if seconds >= size:
-            return f"{seconds // size:.0f} {unit}"
-    return "now"
+    return format_age((now - began).total_seconds())
 
 
 def name_dataset(experiment: Mapping[str, Any]) -> str:
@@ -128,14 +124,9 @@ def find_changes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str
     left, right = flatten(dict(ours)), flatten(dict(theirs))
     names = sorted(left.keys() | right.keys())
     pairs = {
-        name: (normalise(left.get(name, "-")), normalise(right.get(name, "-"))) for name in names
+        name: (to_plain(left.get(name, "-")), to_plain(right.get(name, "-"))) for name in names
     }
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def normalise(value: Any) -> Any:
-    """A setting as JSON has it: a manifest knows no tuples."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def format_moves(moves: Sequence[tuple[str, Pointer]]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vae.errors import EndedRunError, RefusedError, UserError
 from vae.experiments.settings import ModelConfig
+from vae.experiments.table import to_plain
 from vae.models.networks import VAE
 from vae.models.saved_model import load_model
 from vae.registry.lineage import Start, check_same_manifest
@@ -37,11 +38,6 @@ def check_start(model: VAE, start: Start, config: ModelConfig, shape: tuple[int,
     for what, (found, wanted) in (pairs | {"image size": (model.shape, shape)}).items():
         if found != wanted:
             raise EndedRunError(
-                f"train.from {start}: its {what} is {show(found)}, the experiment's "
-                f"{show(wanted)}: weights go over to the same network alone; {REMEDY}"
+                f"train.from {start}: its {what} is {to_plain(found)}, the experiment's "
+                f"{to_plain(wanted)}: weights go over to the same network alone; {REMEDY}"
             )
-
-
-def show(value: object) -> object:
-    """A value as settings have it."""
-    return list(value) if isinstance(value, tuple) else value

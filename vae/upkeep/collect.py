@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from vae.errors import UserError, describe_error
-from vae.experiments.durations import HOUR_S
+from vae.experiments.durations import HOUR_S, format_age
 from vae.store.promises import Conflict, Store
 from vae.upkeep.look import look
 from vae.upkeep.plan import AT_WORK_S, Item, Plan, Policy, choose
 from vae.upkeep.survey import Stored, Survey
-from vae.upkeep.units import format_age
 
 LOCK = "gc/at-work.json"
 S = TypeVar("S", bound=Stored)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vae.errors import describe_error
+from vae.experiments.durations import format_age
 from vae.scratch import TEMPORARY, find_abandoned, locate_base
 from vae.tracking.sync import is_kept, is_sent
 from vae.upkeep.plan import AT_WORK_S, Policy
-from vae.upkeep.units import format_age
 
 OFFLINE_RUN = re.compile(r"offline-run-[0-9]{8}_[0-9]{6}-[\w.-]+")  # as W&B names their folders
 OURS = (TEMPORARY, "vae-bench-")  # in TMPDIR

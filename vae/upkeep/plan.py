@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from vae.data.contact_sheet import SHEET
-from vae.experiments.durations import DAY_S
+from vae.experiments.durations import DAY_S, format_age
 from vae.registry.manifest import MANIFEST, SUFFIXES
 from vae.runs.run import EXPERIMENT
 from vae.upkeep.look import DATASET
 from vae.upkeep.survey import DatasetState, Pointers, RunState, Stored, Survey, VersionState
-from vae.upkeep.units import format_age
 
 AT_WORK_S = DAY_S
 SCRATCH = "ray"  # of a run: Ray's, from when it kept its own files in the store

@@ -3,10 +3,11 @@
 import shlex
 from collections.abc import Sequence
 
+from vae.experiments.durations import format_age
 from vae.upkeep.plan import AT_WORK_S
 from vae.upkeep.survey import RunState, Survey
 from vae.upkeep.sweep import Sweep
-from vae.upkeep.units import format_age, format_bytes
+from vae.upkeep.units import format_bytes
 
 WIDTHS = (42, 12, 8, 11, 6, 8)  # of the columns, with two between them: 97 of a line's 100
 HEADER = ("run", "experiment", "done", "state", "wrote", "size")

@@ -1,17 +1,6 @@
-"""Ages and sizes as people read them."""
-
-from vae.experiments.durations import DAY_S, HOUR_S
+"""Sizes as people read them."""
 
 PREFIXES = ("k", "M", "G", "T", "P")
-
-
-def format_age(seconds: float) -> str:
-    """How long ago in one unit, rounded down: '59 min', '23 h', '12 d'."""
-    if seconds >= DAY_S:
-        return f"{seconds // DAY_S:.0f} d"
-    if seconds >= HOUR_S:
-        return f"{seconds // HOUR_S:.0f} h"
-    return f"{max(0.0, seconds) // 60:.0f} min"
 
 
 def format_bytes(size_bytes: int) -> str:
