@@ -12,6 +12,9 @@ from tests.support.images import draw_images
 from tests.support.small_models import PIXELS, SHAPE, model_of, without_latents
 from vae.evaluation.bounds import CHUNK_IMAGES, Sums, count_chunks, sum_elbo, sum_likelihood
 from vae.experiments.settings import DataConfig, EvaluationConfig, Experiment, ModelConfig
+from vae.models.levels import count_at_once
+from vae.models.networks import build_model
+from vae.models.seeds import derive_seed
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
@@ -26,6 +29,39 @@ def test_any_sharding_gives_the_same_sums(world: int) -> None:
         together += sum_likelihood(model, images, range(rank, n, world), config)
     assert together.count == alone.count == len(images)
     torch.testing.assert_close(together.to_tensor(), alone.to_tensor(), rtol=1e-12, atol=1e-12)
+
+
+def test_large_images_are_taken_in_parts_that_change_nothing() -> None:
+    """The noise of each image of a chunk is what it would be if all were taken at once."""
+    shape, count = (1, 256, 256), 70
+    model = build_model(ModelConfig(latent_dim=2, hidden=(4,)), shape, seed=1).double().eval()
+    images = draw_images(count, shape, levels=2)
+    assert count_at_once(images.shape, CHUNK_IMAGES) < count
+    noise = torch.Generator().manual_seed(derive_seed(5, "evaluate", 0))
+    with torch.no_grad():
+        mu_BD, logvar_BD = model.encode(images.double())
+        eps_BD = torch.empty(mu_BD.shape, dtype=torch.float64).normal_(generator=noise)
+        decoded = model.decode(model.reparameterize(mu_BD, logvar_BD, eps_BD))
+        log_px = float(model.likelihood.log_prob(images.double(), decoded[None]).sum())
+    sums = sum_elbo(model, images, [0], seed=5)
+    assert sums.count == count
+    assert sums.distortion == pytest.approx(-log_px, rel=1e-12)
+    torch.testing.assert_close(sums.mu_D, mu_BD.sum(0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "at_once"),
+    [
+        ((1, 28, 28), 1000),
+        ((3, 64, 64), 1000),
+        ((5000, 3, 64, 64), 1000),
+        ((3, 512, 512), 20),
+        ((3, 4096, 4096), 1),
+    ],
+)
+def test_large_images_are_taken_by_fewer(shape: tuple[int, ...], at_once: int) -> None:
+    """No more memory than small ones take, and at least one of them."""
+    assert count_at_once(shape, 1000) == at_once
 
 
 def test_likelihood_extends_the_elbo() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from vae.experiments.settings import EvaluationConfig, Experiment
 from vae.models.densities import gaussian_kl, gaussian_kl_BD
 from vae.models.importance_bound import choose_block, importance_bound
-from vae.models.levels import Images
+from vae.models.levels import Images, count_at_once
 from vae.models.networks import VAE
 from vae.models.seeds import derive_seed
 
@@ -132,26 +132,41 @@ ChunkBound = Callable[[Tensor, Tensor, Tensor, torch.Generator], float]
 def sum_chunks(
     model: VAE, images_NCHW: Images, indices: Iterable[int], seed: int, log_px: ChunkBound
 ) -> Sums:
-    """Sum over chunks; each chunk's noise comes from its own generator on the model's device."""
+    """Sum over chunks; each chunk's noise comes from its own generator on the model's device.
+
+    Large images of a chunk are taken a few at a time, which changes no more than rounding: the
+    noise of each is drawn in its turn.
+    """
     sums = Sums.zero(model.latent_dim)
     noise = torch.Generator(model.device)
     for index in indices:
         noise.manual_seed(derive_seed(seed, "evaluate", index))
-        chunk = slice(index * CHUNK_IMAGES, (index + 1) * CHUNK_IMAGES)
-        x_BCHW = images_NCHW[chunk].to(model.device, model.dtype)
-        mu_BD, logvar_BD = model.encode(x_BCHW)
-        eps_BD = torch.empty_like(mu_BD).normal_(generator=noise)
-        z_BD = model.reparameterize(mu_BD, logvar_BD, eps_BD)
-        sums += Sums(
-            len(x_BCHW),
-            -sum_log_px(model, x_BCHW, z_BD),
-            float(gaussian_kl(mu_BD, logvar_BD).double().sum()),
-            log_px(x_BCHW, mu_BD, logvar_BD, noise),
-            mu_BD.double().sum(0).cpu(),
-            mu_BD.double().square().sum(0).cpu(),
-            gaussian_kl_BD(mu_BD, logvar_BD).double().sum(0).cpu(),
-        )
+        chunk = range(len(images_NCHW))[index * CHUNK_IMAGES : (index + 1) * CHUNK_IMAGES]
+        eps_BD = torch.empty(
+            (len(chunk), model.latent_dim), dtype=model.dtype, device=model.device
+        ).normal_(generator=noise)
+        for eps_bD in torch.split(eps_BD, count_at_once(images_NCHW.shape, CHUNK_IMAGES)):
+            part, chunk = chunk[: len(eps_bD)], chunk[len(eps_bD) :]
+            x_bCHW = images_NCHW[part.start : part.stop].to(model.device, model.dtype)
+            sums += sum_images(model, x_bCHW, eps_bD, noise, log_px)
     return sums
+
+
+def sum_images(
+    model: VAE, x_BCHW: Tensor, eps_BD: Tensor, noise: torch.Generator, log_px: ChunkBound
+) -> Sums:
+    """The sums over a few images, with one posterior sample of each by its noise."""
+    mu_BD, logvar_BD = model.encode(x_BCHW)
+    z_BD = model.reparameterize(mu_BD, logvar_BD, eps_BD)
+    return Sums(
+        len(x_BCHW),
+        -sum_log_px(model, x_BCHW, z_BD),
+        float(gaussian_kl(mu_BD, logvar_BD).double().sum()),
+        log_px(x_BCHW, mu_BD, logvar_BD, noise),
+        mu_BD.double().sum(0).cpu(),
+        mu_BD.double().square().sum(0).cpu(),
+        gaussian_kl_BD(mu_BD, logvar_BD).double().sum(0).cpu(),
+    )
 
 
 def sum_log_px(model: VAE, x_BCHW: Tensor, z_BD: Tensor) -> float:

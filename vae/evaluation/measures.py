@@ -15,6 +15,7 @@ from vae.evaluation.classifier import Classifier, extract_features
 from vae.evaluation.frechet import Gaussian, estimate_gaussian, frechet_distance
 from vae.evaluation.probe import encode_means, measure_probe
 from vae.experiments.settings import EvaluationConfig, Experiment
+from vae.models.levels import count_at_once
 from vae.models.networks import VAE
 from vae.models.seeds import derive_seed
 
@@ -51,9 +52,8 @@ def measure_images(
     compared = min(FRECHET_IMAGES, len(test[0]))
     seen = prepare_inputs(test[0], experiment.data)
     noise = torch.Generator().manual_seed(derive_seed(experiment.evaluation.seed, "frechet"))
-    parts = [
-        slice(at, min(at + DRAWN_AT_ONCE, compared)) for at in range(0, compared, DRAWN_AT_ONCE)
-    ]
+    at_once = count_at_once(test[0].shape, DRAWN_AT_ONCE)
+    parts = [slice(at, min(at + at_once, compared)) for at in range(0, compared, at_once)]
     sets: dict[str, Iterable[Tensor]] = {
         "samples": (model.sample(part.stop - part.start, noise) for part in parts),
         "reconstructions": (

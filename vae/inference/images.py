@@ -18,6 +18,7 @@ from vae.data.pixels import cut
 from vae.data.places import open_place, parse_target, show_name
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
+from vae.models.levels import count_at_once
 from vae.models.networks import VAE
 from vae.registry.manifest import Manifest
 from vae.scratch import open_temporary
@@ -82,8 +83,9 @@ def _decode(content: bytes, look: Look, where: str) -> np.ndarray[Any, Any]:
 def _collect(
     names: list[str], pixels: Iterator[np.ndarray[Any, Any]], shape: tuple[int, int, int]
 ) -> Iterator[Batch]:
-    """Batches of AT_ONCE images, each checked against the model's shape."""
+    """Batches of AT_ONCE images or of fewer large ones, each checked against the model's shape."""
     waiting: list[np.ndarray[Any, Any]] = []
+    at_once = count_at_once(shape, AT_ONCE)
     for number, image in enumerate(pixels):
         if image.shape != shape:
             raise UserError(
@@ -91,7 +93,7 @@ def _collect(
                 f"{describe_shape(shape)}; set data.size when you train, and it is resized"
             )
         waiting.append(image)
-        if len(waiting) == AT_ONCE or number + 1 == len(names):
+        if len(waiting) == at_once or number + 1 == len(names):
             first = number + 1 - len(waiting)
             yield Batch(names[first : number + 1], torch.from_numpy(np.stack(waiting)))
             waiting = []

@@ -11,7 +11,8 @@ import torch
 from vae.data.binarization import prepare_alone
 from vae.errors import UserError
 from vae.experiments.settings import DataConfig
-from vae.inference.images import Batch
+from vae.inference.images import AT_ONCE, Batch
+from vae.models.levels import count_at_once
 from vae.models.networks import VAE
 
 ARRAYS = ("mu", "logvar", "names")
@@ -53,8 +54,9 @@ def decode(model: VAE, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.ui
     z_ND = torch.from_numpy(np.ascontiguousarray(latents)).to(model.dtype)
     if not z_ND.isfinite().all():
         raise UserError(f"{path} holds a latent that is not finite")
-    pictures = [model.expect(part) for part in torch.split(z_ND, 250)]
-    return torch.cat(pictures).mul(255).round().clamp(0, 255).byte().numpy()
+    parts = torch.split(z_ND, count_at_once(model.shape, AT_ONCE))
+    pictures = [model.expect(part).mul(255).round().clamp(0, 255).byte() for part in parts]
+    return torch.cat(pictures).numpy()
 
 
 def _read_latents(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:

@@ -1,7 +1,7 @@
 """Pixels as bytes and as numbers in [0, 1]: the one scale on which every model sees them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 LEVELS = 256  # of a byte
 AT_ONCE = 1000  # images taken as floats
+PLAIN_NUMBERS = 2**14  # an image of 64 x 64 in colour and less; larger ones are taken in fewer
 WHOLE_BYTES = 256_000_000  # of images that are summed at once
 
 
@@ -50,8 +51,17 @@ def from_unit(x: Tensor) -> Tensor:
     return (x * (LEVELS - 1)).round()
 
 
-def split(images: Images, at_once: int) -> Iterator[Tensor]:
-    """Yield all images, some at a time."""
+def count_at_once(shape: Sequence[int], most: int) -> int:
+    """How many images [..., C, H, W] to take at once: `most`, or one at least of larger ones.
+
+    Beyond PLAIN_NUMBERS they take no more memory than `most` of that size.
+    """
+    return max(1, min(most, most * PLAIN_NUMBERS // math.prod(shape[-3:])))
+
+
+def split(images: Images, most: int) -> Iterator[Tensor]:
+    """Yield all images, some at a time: see `count_at_once`."""
+    at_once = count_at_once(images.shape, most)
     return (images[start : start + at_once] for start in range(0, len(images), at_once))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vae.data.binarization import GreyLevels
 from vae.evaluation.probe import encode_means
 from vae.models.levels import to_unit
 from vae.models.networks import VAE
@@ -70,7 +71,7 @@ def draw_latents(model: VAE, images: Tensor, labels: Tensor) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    means_ND = encode_means(model, to_unit(images))
+    means_ND = encode_means(model, GreyLevels(images))
     plane_N2, names = project(means_ND, labels.cpu())
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel=names[0], ylabel=names[1])

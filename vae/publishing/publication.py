@@ -13,6 +13,7 @@ from vae.data.mapped import Examples, open_rows, read_examples
 from vae.errors import UserError
 from vae.evaluation.baseline import measure_independent_pixels
 from vae.experiments.settings import Experiment
+from vae.models.levels import count_at_once
 from vae.models.networks import VAE
 from vae.models.saved_model import save_model
 from vae.publishing import pictures
@@ -30,6 +31,7 @@ from vae.scratch import open_temporary
 from vae.store.promises import Store
 
 EXAMPLES = 1000  # test images kept beside the model, so that its pictures need no dataset
+FEWEST_EXAMPLES = 100  # of images so large that a thousand of them would be most of a version
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def publish_run(
     """
     metrics = stages["evaluate"]["metrics"]
     check_finite(metrics)
-    examples = read_examples(ref, run.store, "test", EXAMPLES)
+    kept = max(FEWEST_EXAMPLES, count_at_once(ref.shape, EXAMPLES))
+    examples = read_examples(ref, run.store, "test", kept)
     pictures = draw_pictures(model, examples)
     report = render_page(gather_findings(run, model))
     with open_temporary("publish") as name:

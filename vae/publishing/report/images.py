@@ -9,10 +9,10 @@ from torch import Tensor
 from vae.data.mapped import Examples
 from vae.evaluation.bounds import ACTIVE_VARIANCE
 from vae.models.densities import gaussian_kl
-from vae.models.levels import to_unit
+from vae.models.levels import split, to_unit
 from vae.models.networks import VAE
 from vae.publishing.pictures import choose_pairs, to_pixels
-from vae.publishing.sheets import MAX_SIDE, Sheet, lay_out
+from vae.publishing.sheets import MAX_SIDE, Sheet, lay_out, shrink
 
 SAMPLES, SAMPLE_COLUMNS = 64, 8
 PAIRS, STEPS = 8, 9
@@ -36,7 +36,8 @@ class Latent:
 @torch.no_grad()
 def measure_latents(model: VAE, images: Tensor) -> list[Latent]:
     """KL(q(z_i|x)‖p(z_i)) of each dimension, the highest first; active as `Sums` counts them."""
-    mu_BD, logvar_BD = model.encode(to_pixels(model, images))
+    encoded = [model.encode(to_pixels(model, part)) for part in split(images, len(images))]
+    mu_BD, logvar_BD = (torch.cat(parts) for parts in zip(*encoded, strict=True))
     kl_D = gaussian_kl(mu_BD[..., None], logvar_BD[..., None]).double().mean(0).tolist()
     active_D = (mu_BD.double().var(0, correction=0) > ACTIVE_VARIANCE).tolist()
     latents = [Latent(i + 1, kl, on) for i, (kl, on) in enumerate(zip(kl_D, active_D, strict=True))]
@@ -95,4 +96,5 @@ def interpolate(model: VAE, examples: Examples) -> tuple[Sheet, list[tuple[int, 
 
 def draw_thumbnails(images: Tensor) -> Sheet:
     """Every image once, small: what a point on the map stands for."""
-    return lay_out(to_unit(images), math.ceil(math.sqrt(len(images))), THUMBNAIL_SIDE)
+    small = [shrink(to_unit(part), THUMBNAIL_SIDE) for part in split(images, len(images))]
+    return lay_out(torch.cat(small), math.ceil(math.sqrt(len(images))), THUMBNAIL_SIDE)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from vae.data.binarization import GreyLevels
 from vae.data.mapped import Examples
 from vae.evaluation.probe import encode_means
-from vae.models.levels import to_unit
 from vae.models.networks import VAE
 from vae.publishing.pictures import project
 from vae.publishing.report.charts import Chart, Dot, Scale, draw_bars
@@ -35,7 +35,7 @@ def draw_kl(latents: Sequence[Latent]) -> Chart:
 def draw_maps(model: VAE, examples: Examples, names: Sequence[str]) -> list[Chart]:
     """The images at their posterior means: of more than two dimensions by PCA and by t-SNE."""
     images, labels = examples
-    means_ND = encode_means(model, to_unit(images))
+    means_ND = encode_means(model, GreyLevels(images))
     plane_N2, axes = project(means_ND, labels)
     said = " and ".join(to_plain(axis) for axis in axes)
     charts = [draw_map(f"Posterior means: {said}", plane_N2, labels, names)]
