@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from vae.data.datasets import DatasetRef
+from vae.data.datasets import SHEET, DatasetRef
 from vae.data.mapped import read_examples
 from vae.store.open import show_location
 from vae.store.promises import Store
 
-SHEET = "contact-sheet.png"
 _IMAGES, _COLUMNS = 64, 8
 _SIDE, _GAP, _TEXT = 96, 6, 14  # pixels: of a tile at most, between tiles, of the line below one
 _PAPER, _INK = (217, 217, 217), (0, 0, 0)

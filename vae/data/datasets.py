@@ -23,6 +23,7 @@ from vae.store.promises import Store
 
 FORMAT = 1  # raise it when prepare() would write other arrays, so that old ones are not reused
 _LOCAL = "2"  # the same for local sets alone
+SHEET = "contact-sheet.png"  # the picture beside dataset.json
 REMEDY = "delete this folder and begin a new run, which prepares the dataset again"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from vae.data.contact_sheet import SHEET
+from vae.data.datasets import SHEET
 from vae.experiments.durations import DAY_S, format_age
 from vae.registry.manifest import MANIFEST, SUFFIXES
 from vae.runs.run import EXPERIMENT
