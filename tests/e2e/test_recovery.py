@@ -68,7 +68,8 @@ def test_a_run_that_is_killed_ends_as_if_nothing_had_happened(
     kill_the_controller(resumed)
     resumed.until(lambda: list_checkpoints(store, CHECKPOINTS)[0].epoch > newest.epoch)
     interrupt(resumed)
-    assert f"continue with: vae train --run-id killed --store {store.uri}\n" in resumed.output
+    again = f"continue with: vae train --run-id killed --store {store.uri} --workers 2\n"
+    assert again in resumed.output
 
     stopped = newest_content(store)
     straight = spawned(2, train_straight_on, store.uri, stopped["step"])[0]

@@ -28,8 +28,8 @@ from vae.training.checkpoints import list_checkpoints, read_latest
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 pytestmark = pytest.mark.timeout(1800)  # two cores that others use took ten minutes for one
-EPOCHS = 40  # enough to be met in the middle
-SETTINGS = {"search.trials": 0, "train.epochs": EPOCHS}
+EPOCHS = 40  # enough to be met in the middle, and longer than a worker waits for a run to be saved
+SETTINGS = {"search.trials": 0, "train.epochs": EPOCHS, "train.batch_size": 10}
 
 
 class Operator:
@@ -113,7 +113,7 @@ class Operator:
 
         def ask() -> Any:
             run = self.read(flow_run)
-            assert run["state_name"] not in ends, run["state"]
+            assert run["state_name"] not in ends, f"{run['state']}\n{self.explain()}"
             return run if run["state_name"] == name else None
 
         return wait_until(ask, self.explain)
