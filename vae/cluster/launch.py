@@ -27,7 +27,11 @@ from ray.train import (
     TrainingFailedError,
 )
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import (
+    PlacementGroupCleanerCallback,
+)
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.callback import RayTrainCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from vae.cluster.channel import Channel, Event, start_channel
@@ -105,7 +109,8 @@ def build_trainer(job: dict[str, Any], resources: Resources) -> TorchTrainer:
     Its own bookkeeping stays in its processes' memory, on S3 as well as on one machine: what
     resumes a run are the checkpoints in the store.
     """
-    return TorchTrainer(
+    trainer = TorchTrainer if os.environ.get("RAY_ADDRESS") else LocalTrainer
+    return trainer(
         train_worker,
         train_loop_config=job,
         scaling_config=ScalingConfig(num_workers=resources.num_workers, use_gpu=resources.use_gpu),
@@ -119,6 +124,18 @@ def build_trainer(job: dict[str, Any], resources: Resources) -> TorchTrainer:
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+class LocalTrainer(TorchTrainer):  # type: ignore[misc]
+    """A trainer without Ray's cleaner of placement groups, which end with a local session.
+
+    That is a process more, and asks whatever cluster Ray's folder names whether the controller
+    lives: at the address that one has left behind, for 20 s of every fit.
+    """
+
+    def _create_default_callbacks(self) -> list[RayTrainCallback]:
+        made: list[RayTrainCallback] = super()._create_default_callbacks()
+        return [one for one in made if not isinstance(one, PlacementGroupCleanerCallback)]
 
 
 def follow_training(
