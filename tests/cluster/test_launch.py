@@ -29,7 +29,7 @@ def test_a_network_that_can_not_take_the_images() -> None:
 
 
 # Ray Data's own defaults, which Ray Train reads, warn of themselves.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 @pytest.mark.parametrize("address", ["", "10.0.0.1:6379"])
 def test_a_local_session_needs_no_cleaner(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's process for it would ask a cluster that is gone; on one that is there it stays."""
