@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -45,6 +46,13 @@ def kept_log_level() -> Iterator[None]:
     level = package.level
     yield
     package.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def kept_denormals() -> Iterator[None]:
+    """A worker's CPU is for workers: denormals that were lost here would fail the tests after."""
+    yield
+    assert sys.float_info.min / 2 > 0
 
 
 @pytest.fixture(scope="session")

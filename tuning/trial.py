@@ -29,7 +29,6 @@ from vae.runs.run import Run
 from vae.store.promises import Store
 from vae.training import checkpoints
 from vae.training.checkpoints import History
-from vae.training.cpu import set_up_cpu
 from vae.training.fit import Fit, Row
 from vae.training.ranks import Ranks
 from vae.training.start import load_start
@@ -177,7 +176,6 @@ def train_part(candidate: Candidate, job: TrialJob, ranks: Ranks) -> Iterator[To
 
     Raises DivergedError, and RefusedError if the store takes nothing more.
     """
-    set_up_cpu()
     with Warnings() as warnings:
         trial = TrialFit(job, candidate, ranks)
         for row in trial.run():

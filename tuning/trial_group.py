@@ -20,6 +20,7 @@ from tuning.places import request_device
 from tuning.trial import Told, TrialJob, find_device, train_part
 from vae.errors import UserError
 from vae.training.batches import Shard
+from vae.training.cpu import set_up_cpu
 from vae.training.ranks import Ranks
 
 LOST_S = 30.0  # for Ray to notice that a process or its node is lost, once another has failed
@@ -31,6 +32,7 @@ class Member:
     """One rank, in a process of its own."""
 
     def __init__(self, rank: int, world: int) -> None:
+        set_up_cpu()
         self.ranks = Ranks(find_device(), Shard(rank, world))
         self.epochs: Iterator[Told] = iter(())
 

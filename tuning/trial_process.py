@@ -12,6 +12,7 @@ from tuning.proposals import METRIC
 from tuning.trial import Told, TrialJob, Warned, find_device, train_part
 from tuning.trial_group import train_together
 from vae.runs.timing import Span
+from vae.training.cpu import set_up_cpu
 from vae.training.ranks import Ranks
 
 
@@ -37,4 +38,5 @@ def train(candidate: Candidate, job: TrialJob) -> Iterator[Told]:
     """Train a candidate for the search's epochs, here or in processes of its own."""
     if job.search.workers_per_trial > 1:
         return train_together(candidate, job)
+    set_up_cpu()
     return train_part(candidate, job, Ranks(find_device()))
