@@ -47,6 +47,18 @@ def start(environment: dict[str, str]) -> Iterator[Callable[[str], "subprocess.P
         process.wait()
 
 
+@pytest.fixture
+def short_file(environment: dict[str, str], tmp_path: Path) -> Iterator[Path]:
+    """The shipped file with shorter times, for as long as the test takes.
+
+    Its server is that of other tests, whose runs send no heartbeat for longer.
+    """
+    file = tmp_path / "automations.yaml"
+    file.write_text(FILE.read_text().replace("within: 600", f"within: {WITHIN_S}"))
+    yield file
+    command(environment, "prefect", "--no-prompt", "automation", "delete", "--all")
+
+
 def test_no_healthy_run_can_be_taken_for_dead() -> None:
     """The file waits for three heartbeats at Prefect's default frequency, and some more."""
     from prefect.settings.models.flows import FlowsSettings
@@ -60,12 +72,10 @@ def test_a_killed_run_is_crashed_and_a_healthy_one_goes_on(
     environment: dict[str, str],
     start: Callable[[str], "subprocess.Popen[bytes]"],
     prefect_server: PrefectServer,
-    tmp_path: Path,
+    short_file: Path,
 ) -> None:
-    """The shipped file with shorter times: kill -9 of a flow, and the server says Crashed."""
-    file = tmp_path / "automations.yaml"
-    file.write_text(FILE.read_text().replace("within: 600", f"within: {WITHIN_S}"))
-    said = command(environment, "prefect", "automation", "create", "--from-file", str(file))
+    """kill -9 of a flow, and the server says Crashed."""
+    said = command(environment, "prefect", "automation", "create", "--from-file", str(short_file))
     assert "vae-runs-without-heartbeat" in said
     with closing(Api(prefect_server.url)) as api:
         explain = partial(read_states, api)
