@@ -91,7 +91,6 @@ TO_PROCESSES = (
     end("preempted, 5 s of grace", strikes.preempt, silent=True),
     kill("a worker", WORKER, "training", most=1),
     kill("all workers", WORKER, "training"),
-    kill("Train's controller", "ray::TrainController", "training"),
     kill("a trial", TRIAL, "searching", most=1),
     kill("raylet", "raylet/raylet", *LATER),
     kill("GCS", "gcs_server", *LATER),

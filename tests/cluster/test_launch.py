@@ -6,8 +6,7 @@ import pytest
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from vae.cluster.launch import build_trainer, check_model, find_first_failure
-from vae.cluster.session import Resources, Workers
+from vae.cluster.launch import check_model, find_first_failure
 from vae.data.datasets import DatasetRef
 from vae.errors import UserError, describe_error
 from vae.experiments.loading import load_experiment
@@ -26,18 +25,6 @@ def test_a_network_that_can_not_take_the_images() -> None:
     too_large = load_experiment("mnist", {"model.latent_dim": 10**12})
     with pytest.raises(UserError, match=r"model: .* allocate memory: you tried"):
         check_model(too_large, DIGITS)
-
-
-# Ray Data's own defaults, which Ray Train reads, warn of themselves.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
-@pytest.mark.parametrize("address", ["", "10.0.0.1:6379"])
-def test_a_local_session_needs_no_cleaner(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's process for it would ask a cluster that is gone; on one that is there it stays."""
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    trainer = build_trainer({}, Resources(2, 0, Workers()))
-    made = {type(one).__name__ for one in trainer._create_default_callbacks()}
-    assert "BackendSetupCallback" in made
-    assert ("PlacementGroupCleanerCallback" in made) == bool(address)
 
 
 MENDABLE, LOST = UserError("train.npy is damaged"), RuntimeError("connection closed\nby peer")

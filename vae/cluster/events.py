@@ -11,9 +11,11 @@ from typing import Any, Self
 
 import ray
 import ray._private.state
+from ray import PlacementGroupID
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util import placement_group_table
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from vae.cluster.channel import Channel, Event
 from vae.cluster.session import Resources
@@ -148,3 +150,11 @@ def list_placement_groups() -> list[dict[str, Any]]:
     job = ray.get_runtime_context().get_job_id()  # with which the ids of all that it made end
     groups = [one for key, one in placement_group_table().items() if key.endswith(job)]
     return [group for group in groups if group["state"] != "REMOVED"]
+
+
+def free_workers() -> None:
+    """Give back the places that this process's work has in the cluster, and end what is in them."""
+    for group in list_placement_groups():
+        remove_placement_group(
+            PlacementGroup(PlacementGroupID.from_hex(group["placement_group_id"]))
+        )

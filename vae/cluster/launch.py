@@ -1,23 +1,18 @@
 """Training on the cluster, seen from the driver: start it, follow it, return."""
 
 import logging
-import os
-import signal
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.state
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
-from ray import JobID, PlacementGroupID
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.train import (
     ControllerError,
     FailureConfig,
@@ -26,18 +21,13 @@ from ray.train import (
     ScalingConfig,
     TrainingFailedError,
 )
-from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.callbacks.placement_group_callback import (
-    PlacementGroupCleanerCallback,
-)
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.callback import RayTrainCallback
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from vae.cluster.channel import Channel, Event, start_channel
-from vae.cluster.events import Follower, list_placement_groups
-from vae.cluster.interruptible import check_session, run_interruptibly
+from vae.cluster.events import Follower
+from vae.cluster.interruptible import run_interruptibly
 from vae.cluster.session import Resources
+from vae.cluster.trainer import Trainer
 from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
 from vae.errors import EndedRunError, UserError, describe_error
@@ -48,7 +38,6 @@ from vae.training.fit import initialize_model
 from vae.training.step import DivergedError
 
 log = logging.getLogger("vae.cluster.launch")
-CONTROLLER = "TrainController"  # Ray's name for it
 SAVE_S = 5.0  # for a checkpoint when the command is stopped; what was cancelled has to end soon
 MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
 
@@ -103,14 +92,13 @@ def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
         raise EndedRunError(f"model: {str(error).splitlines()[0]}") from None
 
 
-def build_trainer(job: dict[str, Any], resources: Resources) -> TorchTrainer:
+def build_trainer(job: dict[str, Any], resources: Resources) -> Trainer:
     """The Ray trainer of one fit.
 
     Its own bookkeeping stays in its processes' memory, on S3 as well as on one machine: what
     resumes a run are the checkpoints in the store.
     """
-    trainer = TorchTrainer if os.environ.get("RAY_ADDRESS") else LocalTrainer
-    return trainer(
+    return Trainer(
         train_worker,
         train_loop_config=job,
         scaling_config=ScalingConfig(num_workers=resources.num_workers, use_gpu=resources.use_gpu),
@@ -126,20 +114,8 @@ def build_trainer(job: dict[str, Any], resources: Resources) -> TorchTrainer:
     )
 
 
-class LocalTrainer(TorchTrainer):  # type: ignore[misc]
-    """A trainer without Ray's cleaner of placement groups, which end with a local session.
-
-    That is a process more, and asks whatever cluster Ray's folder names whether the controller
-    lives: at the address that one has left behind, for 20 s of every fit.
-    """
-
-    def _create_default_callbacks(self) -> list[RayTrainCallback]:
-        made: list[RayTrainCallback] = super()._create_default_callbacks()
-        return [one for one in made if not isinstance(one, PlacementGroupCleanerCallback)]
-
-
 def follow_training(
-    build: Callable[[], TorchTrainer],
+    build: Callable[[], Trainer],
     channel: ActorHandle[Channel],
     on_event: Callable[[Event], None],
     resources: Resources,
@@ -150,8 +126,7 @@ def follow_training(
     """
     try:
         with Follower(channel, on_event, resources) as follower:
-            stop = partial(stop_training, channel, follower.refused)
-            result = fit_again(build, follower.refused, stop)
+            result = fit_again(build, channel, follower.refused)
     except TrainingFailedError as error:
         failure = find_first_failure(error)
         if isinstance(failure, UserError):
@@ -162,84 +137,29 @@ def follow_training(
 
 
 def fit_again(
-    build: Callable[[], TorchTrainer], refusal: Future[None], stop: Callable[[], None]
+    build: Callable[[], Trainer], channel: ActorHandle[Channel], refusal: Future[None]
 ) -> Any:
-    """The result of a trainer, and of another one as long as this one's controller is lost.
+    """The result of a trainer, and of another one as often as Ray gives up waiting for room.
 
-    The controller, a process of Ray's that looks after the workers, can't be started again alone.
-    Waiting for room in the cluster is no failure, however often Ray gives it up.
+    That is no failure: the cluster may grow.
     """
-    lost = 0
     while True:
+        trainer = build()
         try:
-            return run_interruptibly(build().fit, refusal, stop)
+            return run_interruptibly(
+                trainer.fit, refusal, partial(stop_training, trainer, channel, refusal)
+            )
         except ControllerError as error:
             if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
                 raise
-        except RayActorError as error:
-            check_session()
-            lost += 1
-            if lost > MAX_FAILURES:
-                raise RuntimeError(f"training failed: {describe_error(error)}") from error
-            free_workers()
-            log.warning(
-                "train    the process that looks after the workers was lost, starting again "
-                "(%d of at most %d times)",
-                lost,
-                MAX_FAILURES,
-            )
 
 
-def stop_training(channel: ActorHandle[Channel], refusal: Future[None]) -> None:
+def stop_training(trainer: Trainer, channel: ActorHandle[Channel], refusal: Future[None]) -> None:
     """Have training saved, if that takes no longer than SAVE_S, and end it."""
     if not refusal.done():
         with suppress(GetTimeoutError, RayError):
             ray.get(channel.ask_to_save.remote(), timeout=SAVE_S)
-    end_controllers()
-
-
-def end_controllers() -> None:
-    """Kill the processes that look after this process's workers, which end with them.
-
-    Ray Train has them on this machine.
-    """
-    for pid in list_controllers():
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def list_controllers() -> list[int]:
-    """Their process ids.
-
-    Of a local session as its raylet's children: who stops a command may have stopped Ray's
-    processes as well, and a question to the GCS, when that is ending, ends this process.
-    """
-    raylets = ray._private.worker._global_node.all_processes.get("raylet", [])
-    if raylets:
-        started = Path(f"/proc/{raylets[0].process.pid}/task").glob("*/children")
-        pids = [int(pid) for file in started for pid in read_process(file).split()]
-        return [pid for pid in pids if CONTROLLER in read_process(Path(f"/proc/{pid}/cmdline"))]
-    job = JobID.from_hex(ray.get_runtime_context().get_job_id())
-    actors = ray._private.state.actors(job_id=job, actor_state_name="ALIVE").values()
-    return [actor["Pid"] for actor in actors if actor["ActorClassName"] == CONTROLLER]
-
-
-def read_process(file: Path) -> str:
-    """What the system says of a process; nothing if that has ended."""
-    with suppress(OSError):
-        return file.read_text(errors="replace")
-    return ""
-
-
-def free_workers() -> None:
-    """Give back the places in the cluster that a lost controller has kept for its workers.
-
-    Ray's own cleaner asks the dashboard whether the controller is alive, and may get no answer.
-    """
-    for group in list_placement_groups():
-        remove_placement_group(
-            PlacementGroup(PlacementGroupID.from_hex(group["placement_group_id"]))
-        )
+    trainer.stop()
 
 
 def find_first_failure(error: TrainingFailedError) -> BaseException:
