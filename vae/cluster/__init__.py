@@ -10,7 +10,7 @@ RAY_ENVIRONMENT = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # or what still runs after a shutdown starts another session
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # its poll period: 2 s more per fit otherwise
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    # It would shut every log handler of the process that the controller is in, Prefect's among them.
+    # It would shut every log handler of the process with the controller, Prefect's among them.
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables even when asked for silence
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -1,6 +1,7 @@
 """Ray Train, its controller in this process: one process less to start, and to be lost."""
 
 import asyncio
+import logging
 import os
 import threading
 from typing import Any
@@ -51,6 +52,8 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
     def _initialize_and_run_controller(self, scaling_policy: ScalingPolicy, **parts: Any) -> Result:
         if isinstance(scaling_policy, FixedScalingPolicy) and not os.environ.get("RAY_ADDRESS"):
             scaling_policy = LocalScalingPolicy(self.scaling_config)
+        # What it logs of errors, with their tracebacks, is raised as well.
+        logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         controller = Controller(scaling_policy=scaling_policy, **parts)
         controller.stopped = self.stopped
         asyncio.run(controller.run())
@@ -61,7 +64,7 @@ class LocalScalingPolicy(FixedScalingPolicy):  # type: ignore[misc]
     """A number of workers in a local session, which has no autoscaler to ask for them."""
 
     def after_controller_start(self, train_run_context: TrainRunContext) -> None:
-        """Ask nobody."""
+        """Ask nobody, nor at an end take back what was asked for."""
 
     def _maybe_send_resource_request(self) -> None:
         pass
@@ -98,5 +101,6 @@ class Controller(TrainController):  # type: ignore[misc]
 
     async def _run_control_loop_iteration(self) -> None:
         if self.stopped.is_set():
+            await self._scaling_policy.before_controller_shutdown()  # asks for no more nodes
             raise TrainingStoppedError
         await super()._run_control_loop_iteration()
