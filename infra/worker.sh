@@ -9,6 +9,8 @@ set -m # Ctrl-C in a terminal is for this script alone, which ends the others in
 
 python -P -m flows.orphans # what was at work when this machine's worker was killed has crashed
 
+# Prefect looks for runs every 10 s, as long as a person takes to wonder what became of a trigger.
+export PREFECT_WORKER_QUERY_SECONDS="${PREFECT_WORKER_QUERY_SECONDS:-2}"
 prefect worker start --pool "$PREFECT_DEFAULT_WORK_POOL_NAME" --name "$(uname -n)" \
     --type process --limit 1 --with-healthcheck &
 worker=$!

@@ -10,11 +10,12 @@ from tests.benchmarks import (
     startup,
     tracking,
     training,
+    trigger,
 )
 
 if __name__ == "__main__":
     for benchmark in (
-        *(training, likelihood, data, folder, ddp, startup),
+        *(training, likelihood, data, folder, ddp, startup, trigger),
         *(search, tracking, pipeline),
     ):
         print(f"\n## {benchmark.__name__.rpartition('.')[2]}\n", flush=True)
