@@ -26,7 +26,7 @@ def time_run(operator: Operator) -> list[tuple[str, float]]:
 
 
 def main() -> None:
-    """Print a table for each of two runs; the head, the driver and the workers share this machine."""
+    """Print a table for each of two runs; head, driver and workers share this machine."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vae-bench-")))
         server = start_prefect_server()
