@@ -27,10 +27,10 @@ from vae.cluster.channel import Channel, Event, start_channel
 from vae.cluster.events import Follower
 from vae.cluster.interruptible import run_interruptibly
 from vae.cluster.session import Resources
-from vae.cluster.trainer import Trainer
+from vae.cluster.trainer import Trainer, describe_failure, find_first_failure
 from vae.cluster.worker import train_worker
 from vae.data.datasets import DatasetRef
-from vae.errors import EndedRunError, UserError, describe_error
+from vae.errors import EndedRunError, UserError
 from vae.experiments.settings import Experiment
 from vae.runs.run import Run
 from vae.training.checkpoints import History
@@ -39,7 +39,7 @@ from vae.training.step import DivergedError
 
 log = logging.getLogger("vae.cluster.launch")
 SAVE_S = 5.0  # for a checkpoint when the command is stopped; what was cancelled has to end soon
-MAX_FAILURES = 3  # worker groups that may be lost before a fit gives up
+MAX_FAILURES = 3  # worker groups that may fail before a fit gives up
 
 
 def run_fit(
@@ -95,7 +95,7 @@ def check_model(experiment: Experiment, dataset: DatasetRef) -> None:
 def build_trainer(job: dict[str, Any], resources: Resources) -> Trainer:
     """The Ray trainer of one fit.
 
-    Its own bookkeeping stays in its processes' memory, on S3 as well as on one machine: what
+    Its own bookkeeping stays in this process's memory, on S3 as well as on one machine: what
     resumes a run are the checkpoints in the store.
     """
     return Trainer(
@@ -131,7 +131,7 @@ def follow_training(
         failure = find_first_failure(error)
         if isinstance(failure, UserError):
             raise failure from error
-        raise RuntimeError(f"training failed: {describe_error(failure)}") from error
+        raise RuntimeError(f"training failed: {describe_failure(failure)}") from error
     answer: dict[str, Any] = result.return_value
     return answer
 
@@ -160,10 +160,3 @@ def stop_training(trainer: Trainer, channel: ActorHandle[Channel], refusal: Futu
         with suppress(GetTimeoutError, RayError):
             ray.get(channel.ask_to_save.remote(), timeout=SAVE_S)
     trainer.stop()
-
-
-def find_first_failure(error: TrainingFailedError) -> BaseException:
-    """What a worker raised, without Ray's frame: what the user can fix, or of the lowest rank."""
-    failures = getattr(error, "worker_failures", {})
-    raised = [getattr(failures[rank], "_base_exc", failures[rank]) for rank in sorted(failures)]
-    return next((one for one in raised if isinstance(one, UserError)), [*raised, error][0])
