@@ -57,13 +57,14 @@ def run_here(
     check_local(Workers.parse(workers))
     opened = open_store(store)
     again = format_command(until, run_id, opened.uri, workers) if run_id else None
+    scratch = claim_scratch()
     with tell_again(again):
         run = begin_run(opened, experiment, overrides, run_id)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # A server that goes away is told by the progress; Prefect's logs would write of it in mid-line.
     logging.raiseExceptions = False
-    settle_home(claim_scratch())
+    settle_home(scratch)
     logging.getLogger("vae").setLevel(logging.INFO)
     command = format_command(until, run.run_id, opened.uri, workers)
     parameters = {

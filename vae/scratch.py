@@ -14,6 +14,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from vae.errors import UserError
+
 PREFIX = "vae-scratch-"
 TEMPORARY = "vae-temporary-"  # how the folders of `open_temporary` begin, by which gc knows them
 OWNER = "owner"  # locked as long as a process that may use the folder lives
@@ -28,13 +30,19 @@ def claim_scratch() -> Path:
     """Make this process's folder and let TMPDIR be it, here and in what is started from now on.
 
     Ray keeps its logs, which outlive the process, beside it: in RAY_TMPDIR, in TMPDIR, or in /tmp
-    where that is too long for a socket. Raises OSError.
+    where that is too long for a socket. Raises UserError where no folder can be made.
     """
     base = locate_base()
-    for path in find_abandoned(base):
-        shutil.rmtree(path, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-    hold(folder)
+    try:
+        for path in find_abandoned(base):
+            shutil.rmtree(path, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        hold(folder)
+    except OSError as error:
+        raise UserError(
+            f"temporary folder {base}: {error.strerror}; make room in it, or name another in "
+            "TMPDIR or RAY_TMPDIR"
+        ) from error
     os.environ.setdefault("RAY_TMPDIR", str(base))
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from vae.publishing.epochs import (
     choose_epochs,
     draw_epoch,
     keep_pictures,
+    locate,
     read_pictures,
 )
 from vae.store.local import LocalStore
@@ -53,6 +54,24 @@ def test_what_is_kept_is_found(tmp_path: Path) -> None:
     }
     expected = np.asarray(draw_epoch(model, IMAGES)["samples"].picture)
     assert (np.asarray(found["samples"][30]) == expected).all()
+
+
+@pytest.mark.parametrize("kept", [0, 30, 200])
+def test_a_damaged_picture_is_left_out(
+    kept: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And named, for a report of the others is better than none."""
+    store, model = LocalStore(tmp_path), model_of()
+    for epoch in (1, 2):
+        keep_pictures(store, "p", model, IMAGES, epoch, 2)
+    damaged = locate("p", 2, "samples")
+    store.put(damaged, store.read(damaged)[:kept])
+    found = read_pictures(store, "p")
+    assert {kind: list(pictures) for kind, pictures in found.items()} == {
+        "samples": [1],
+        "reconstructions": [1, 2],
+    }
+    assert damaged in caplog.text
 
 
 def test_epochs_differ_by_the_weights_alone() -> None:

@@ -45,6 +45,8 @@ def test_a_huge_grid_is_not_listed() -> None:
     space = {f"setting.{i}": Range(low=1, high=1000) for i in range(4)}
     config = SearchConfig(trials=3, sampler="grid", space=space)
     assert len({tuple(one.values()) for one in design_candidates(config, 0)}) == 3
+    whole = {"seed": Range(low=0, high=2**64)}  # more than a len() can be
+    assert SearchConfig(trials=3, sampler="grid", space=whole).grid_size == 2**64 + 1
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.filled_stores import DAY_S
-from vae.upkeep.leftovers import find_leftovers, remove_leftovers
+from vae.errors import UserError
+from vae.scratch import claim_scratch
+from vae.upkeep.leftovers import find_leftovers, measure, remove_leftovers
 from vae.upkeep.plan import Policy
 from vae.upkeep.sweep import make_policy
 
@@ -85,6 +88,20 @@ def test_there_may_be_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "none"))
     assert find_leftovers(make_policy(2, "30d", NOW_S)) == []
+
+
+def test_a_folder_that_has_just_gone() -> None:
+    """Its owner has ended between two looks: it takes no room, and is as young as can be."""
+    size_bytes, wrote_s = measure(Path("/gone/by/now"))
+    assert size_bytes == 0
+    assert wrote_s == pytest.approx(time.time(), abs=60)
+
+
+def test_no_place_for_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said in one line, before a run has begun."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "gone"))
+    with pytest.raises(UserError, match=r"^temporary folder .*/gone: No such file or directory;"):
+        claim_scratch()
 
 
 CLAIM = """

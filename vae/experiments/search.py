@@ -43,6 +43,13 @@ class Range:
         return self.choice
 
     @property
+    def grid_size(self) -> int:
+        """How many values that are."""
+        if isinstance(self.grid, range):  # whose len() is of 64 bits
+            return self.grid.stop - self.grid.start
+        return len(self.grid)
+
+    @property
     def condition(self) -> dict[str, Any]:
         """Values of other settings with which it varies."""
         return {name: values[0] for name, values in self.when.items()}
@@ -129,7 +136,7 @@ class SearchConfig:
     @property
     def grid_size(self) -> int:
         """The points of the space's grid; 0 if a setting has none."""
-        return math.prod(len(values.grid) for values in self.space.values())
+        return math.prod(values.grid_size for values in self.space.values())
 
     def drop_unused(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """A point of the space without what does not vary there."""

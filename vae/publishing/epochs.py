@@ -5,18 +5,21 @@ same in every epoch: what differs is what was learnt. Draws no random number tha
 """
 
 import io
+import logging
 import re
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from vae.errors import describe_error
 from vae.models.networks import VAE
 from vae.models.seeds import derive_seed
 from vae.publishing.pictures import to_pixels
 from vae.publishing.sheets import Sheet, lay_out, to_png
 from vae.store.promises import Store
 
+log = logging.getLogger("vae.epochs")
 AT_MOST = 12  # epochs of a run, however many it has
 COLUMNS = 6  # few, so that they can be told apart on a phone
 SAMPLES, RECONSTRUCTED = 36, 18
@@ -77,10 +80,15 @@ def draw_epoch(model: VAE, images: Tensor) -> dict[str, Sheet]:
 
 
 def read_pictures(store: Store, prefix: str) -> dict[str, dict[int, Image.Image]]:
-    """The pictures below `prefix`, by kind and epoch, in order."""
+    """The pictures below `prefix`, by kind and epoch, in order, without those that are damaged."""
     found: dict[str, dict[int, Image.Image]] = {kind: {} for kind in KINDS}
     for key in sorted(store.list(prefix)):
         if match := NAME.fullmatch(key.rpartition("/")[2]):
-            picture = Image.open(io.BytesIO(store.read(key)))
+            try:
+                picture = Image.open(io.BytesIO(store.read(key)))
+                picture.load()
+            except (OSError, SyntaxError, ValueError) as error:  # as Pillow says it
+                log.warning("%s is damaged, left out of the report: %s", key, describe_error(error))
+                continue
             found[match["kind"]][int(match["epoch"])] = picture
     return found

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from vae.data.binarization import prepare_inputs
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import Examples, open_rows, read_examples
-from vae.errors import UserError
+from vae.errors import EndedRunError
 from vae.evaluation.baseline import measure_independent_pixels
 from vae.experiments.settings import Experiment
 from vae.models.levels import count_at_once
@@ -146,7 +146,9 @@ def check_finite(metrics: dict[str, float]) -> None:
     """Raise UserError for a metric by which nobody could compare the model."""
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise UserError(f"{name} is {value}: a model is published with finite metrics alone")
+            raise EndedRunError(
+                f"{name} is {value}: a model is published with finite metrics alone"
+            )
 
 
 def save_examples(examples: Examples, directory: Path) -> None:

@@ -10,7 +10,7 @@ from vae.models.networks import VAE
 from vae.models.saved_model import load_model
 from vae.registry.lineage import Start, check_same_manifest
 from vae.registry.manifest import MANIFEST
-from vae.registry.pull import pull
+from vae.registry.pull import NoRoomError, pull
 from vae.scratch import open_temporary
 from vae.store.promises import Store
 
@@ -25,7 +25,7 @@ def load_start(store: Store, start: Start) -> VAE:
             pull(store, start.name, start.version, folder)
             check_same_manifest((folder / MANIFEST).read_bytes(), start)
             return load_model(folder)
-        except RefusedError:  # the store's words, of no damage
+        except (RefusedError, NoRoomError):  # words of no damage: the run can go on later
             raise
         except UserError as error:
             raise EndedRunError(f"train.from {start}: {error}; {REMEDY}") from error

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,14 +78,20 @@ def list_folders(directory: Path) -> list[Path]:
     found = []
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid == os.geteuid():
-                found.append(Path(entry.path))
+            with suppress(FileNotFoundError):  # its owner has just ended
+                if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid == os.geteuid():
+                    found.append(Path(entry.path))
     return sorted(found)
 
 
 def measure(folder: Path) -> tuple[int, float]:
-    """The size of all files in a folder, and when anything in it was last written."""
-    size_bytes, wrote_s = 0, folder.lstat().st_mtime
+    """The size of all files in a folder, and when anything in it was last written.
+
+    Of one that is gone by now nothing, and that it was written at this moment.
+    """
+    size_bytes, wrote_s = 0, time.time()
+    with suppress(FileNotFoundError):
+        wrote_s = folder.lstat().st_mtime
     for inside, folders, names in os.walk(folder):
         for name in folders + names:
             with suppress(FileNotFoundError):

@@ -1,6 +1,7 @@
 """What a run has left so far, gathered from the store: all of it, whether it has ended or not."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from vae.data.mapped import Examples, read_examples
 from vae.experiments.loading import apply_overrides, parse_experiment
 from vae.experiments.settings import Experiment
 from vae.models import load_model
+from vae.models.levels import count_at_once
 from vae.models.networks import VAE
 from vae.publishing.epochs import read_pictures
 from vae.registry.manifest import IntegrityError, NoVersionError
@@ -28,7 +30,7 @@ from vae.training.checkpoints import History
 from vae.training.fit import restore_averaged
 
 STAGES = ("data", "search", "train", "evaluate")  # what a report tells of
-EXAMPLES = 500  # images that it shows
+EXAMPLES = 500  # images that it shows at most; fewer of large ones
 VERSIONS = 30  # the newest of the model, beside which it stands
 
 
@@ -85,7 +87,9 @@ def gather_findings(run: Run, model: VAE | None = None) -> Findings:
         trials=read_trials(run, stages),
         history=history,
         model=model,
-        examples=None if ref is None else read_examples(ref, run.store, split, EXAMPLES),
+        examples=None
+        if ref is None
+        else read_examples(ref, run.store, split, count_at_once(ref.shape, EXAMPLES)),
         kind="test" if "evaluate" in stages else "validation",
         epochs=read_pictures(run.store, f"{run.prefix}/pictures"),
         versions=[] if ref is None else read_versions(run, experiment, ref),
@@ -113,7 +117,10 @@ def read_trials(run: Run, stages: Mapping[str, Result]) -> list[Trial]:
 
 
 def read_model(run: Run, experiment: Experiment, ref: DatasetRef, history: History) -> VAE | None:
-    """The model of the best epoch so far: from its checkpoint, or from the version it became."""
+    """The model of the best epoch so far: from its checkpoint, or the version it became.
+
+    None before the first epoch, and once neither is there any more.
+    """
     if not history:
         return None
     content = checkpoints.read_best(run.store, f"{run.prefix}/checkpoints", history)
@@ -121,9 +128,10 @@ def read_model(run: Run, experiment: Experiment, ref: DatasetRef, history: Histo
         return restore_averaged(content, experiment, ref.shape)
     if run.read_result("publish") is None:
         return None
-    with open_temporary("report") as folder:
+    with open_temporary("report") as folder, suppress(NoVersionError):  # it was deleted since
         pull(run.store, experiment.name, run.version, Path(folder) / "model")
         return load_model(Path(folder) / "model")
+    return None
 
 
 def read_versions(run: Run, experiment: Experiment, ref: DatasetRef) -> list[PublishedVersion]:
