@@ -55,6 +55,17 @@ def test_a_cut_file_is_refused_and_a_whole_one_is_not(mode: str, options: dict[s
                     decode(cut + tail, Look())
 
 
+@every_mode
+@every_encoding
+def test_a_few_bytes_that_are_missing_are_enough(mode: str, options: dict[str, Any]) -> None:
+    """What a decoder looks at behind the cut stands in for one block's last coefficients at most."""
+    for sides in SIDES:
+        data = draw_photo(sides, mode, options).removesuffix(END)
+        for lost in (5, 7, 20):
+            with pytest.raises(UserError, match=r"cut off"):
+                decode(data[:-lost].rstrip(b"\xff") + END, Look())
+
+
 @pytest.mark.parametrize("level", [0, 128, 255])
 @every_encoding
 def test_a_plain_picture_is_no_cut_one(level: int, options: dict[str, Any]) -> None:

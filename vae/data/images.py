@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from vae.data.jpeg import check_whole
+from vae.data.jpeg import load_whole
 from vae.data.orientation import turn_upright
 from vae.errors import UserError, extract_message
 from vae.experiments.settings import DataConfig
@@ -92,7 +92,7 @@ def fit(image: Image.Image, look: Look) -> tuple[Image.Image, tuple[str, ...]]:
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
     """The levels [C, H, W] of an image in grey or colour."""
-    planes = bytearray().join([band.tobytes() for band in image.split()])
+    planes = bytearray().join([image.tobytes("raw", band) for band in image.getbands()])
     return np.frombuffer(planes, np.uint8).reshape(-1, image.height, image.width)
 
 
@@ -104,16 +104,17 @@ def _list_formats() -> list[str]:
 
 def _show(data: bytes, background: tuple[int, ...]) -> tuple[Image.Image, list[str]]:
     """An image in grey or colour, and what was changed to show it."""
-    with Image.open(io.BytesIO(data), formats=_list_formats()) as image:
+    file = io.BytesIO(data)
+    with _open(file) as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format not in _FIRST_IS_THE_PICTURE:
             raise UserError(
                 f"{frames} frames or pages in one {image.format} file, must be one picture"
             )
         scale = _find_scale(image)
-        image.load()
         if image.format in _JPEG:
-            check_whole(data, image, _decode_plainly)
+            load_whole(image, file, _decode_plainly)
+        image.load()
         if image.mode == "I" and image.format != "PPM":  # which has 16 bits at most, as has "I;16"
             raise UserError("levels of 32 bits, or with a sign, must be of 8 or 16 bits")
         changes = [PROFILE] if _has_other_profile(image) else []
@@ -127,6 +128,14 @@ def _show(data: bytes, background: tuple[int, ...]) -> tuple[Image.Image, list[s
         changes.append(f"with transparency, shown over {list(background)}")
         pixels = _flatten(pixels, alpha, background)
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), changes
+
+
+def _open(file: io.BytesIO) -> Image.Image:
+    """An image of any format; those of most files need no other format's reader imported."""
+    try:
+        return Image.open(file, formats=_USUAL)
+    except UnidentifiedImageError:
+        return Image.open(file, formats=_list_formats())
 
 
 def _decode_plainly(data: bytes) -> Image.Image:
