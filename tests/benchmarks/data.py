@@ -16,9 +16,9 @@ import torch
 
 from tests.benchmarks.memory import read_held, watch_peak
 from tests.benchmarks.table import lines, medians
-from vae.data.arrays import release
 from vae.data.datasets import prepare
 from vae.data.mapped import open_rows
+from vae.data.paging import release
 from vae.data.placement import Gathered, Placed, Resident
 from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import DataConfig

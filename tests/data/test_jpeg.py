@@ -58,7 +58,7 @@ def test_a_cut_file_is_refused_and_a_whole_one_is_not(mode: str, options: dict[s
 @every_mode
 @every_encoding
 def test_a_few_bytes_that_are_missing_are_enough(mode: str, options: dict[str, Any]) -> None:
-    """What a decoder looks at behind the cut stands in for one block's last coefficients at most."""
+    """What may pass is the last coefficients of one block."""
     for sides in SIDES:
         data = draw_photo(sides, mode, options).removesuffix(END)
         for lost in (5, 7, 20):

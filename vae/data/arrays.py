@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vae.data.images import Look, fit, to_array
+from vae.data.paging import announce, find_map, release
 from vae.data.pixels import cut
 from vae.errors import UserError, extract_message
 
@@ -28,13 +29,18 @@ _BAD_NPY = (
 
 
 def map_array(path: Path, where: str) -> NDArray[Any]:
-    """The array in a .npy file, never a pickle, mapped rather than read. Raises UserError."""
+    """The array in a .npy file, never a pickle, mapped rather than read. Raises UserError.
+
+    A page that is missing is read alone: in a split, neighbours are no neighbours in the file.
+    """
     try:
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except _BAD_NPY as error:
         raise UserError(
             f"{where}: not a .npy file of an array: {extract_message(error)}"
         ) from error
+    if (mapped := find_map(array)) is not None and array.flags.c_contiguous:
+        mapped.madvise(mmap.MADV_RANDOM)
     return array
 
 
@@ -56,17 +62,12 @@ class ArrayImages:
         return len(self.array)
 
     def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
+        announce(self.array, np.arange(len(self))[rows] if isinstance(rows, slice) else rows)
         part = self.array[rows]
         levels = (np.rint(part * 255.0) if self.scaled else part).astype(np.uint8)
         release(self.array)
         placed = levels[:, None] if self.axis is None else np.moveaxis(levels, self.axis, 1)
         return np.ascontiguousarray(placed)
-
-
-def release(array: NDArray[Any]) -> None:
-    """Let go of what was read of a mapped array, which counts as this process's memory."""
-    if isinstance(array.base, mmap.mmap):
-        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def open_images(path: Path, where: str) -> tuple[ArrayImages, tuple[str, ...]]:
@@ -140,7 +141,9 @@ def _find_scale(array: NDArray[Any], given: str) -> tuple[bool, tuple[str, ...]]
 def _measure(array: NDArray[Any]) -> tuple[Any, Any, bool]:
     """The lowest and the highest number, NaN if one is, and whether all are whole."""
     ends, whole = [], True
-    for piece in (array[part] for part in cut(array)):
+    for part in cut(array):
+        announce(array, np.arange(part.start, part.stop))
+        piece = array[part]
         ends += [piece.min(), piece.max()]
         whole = whole and (array.dtype.kind in "iu" or bool((piece == np.trunc(piece)).all()))
         release(array)

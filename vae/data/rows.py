@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import mmap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from vae.data.paging import announce
 
 Reopen = tuple[Callable[..., "Rows"], tuple[Any, ...]]
 
@@ -67,30 +68,3 @@ class Rows:
     def view_whole(self) -> Tensor | None:
         """All images without a copy, if one shard holds them."""
         return torch.from_numpy(self.shards[0]) if len(self.shards) == 1 else None
-
-
-def announce(shard_NCHW: NDArray[np.uint8], numbers_B: NDArray[np.int64]) -> None:
-    """Have the kernel read some images of a mapped file from the disk, all of them at once.
-
-    Else each page is waited for by itself when it is copied, several to an image.
-    """
-    mapped = find_map(shard_NCHW)
-    if mapped is None or not len(numbers_B):
-        return
-    one = shard_NCHW[0].nbytes
-    starts = len(mapped) - shard_NCHW.nbytes + np.sort(numbers_B) * one
-    first, after = starts // mmap.PAGESIZE, (starts + one - 1) // mmap.PAGESIZE + 1
-    cuts = np.flatnonzero(first[1:] > after[:-1]) + 1  # where a page lies between two images
-    for begin, end in zip(first[[0, *cuts]], after[[*(cuts - 1), -1]], strict=True):
-        size = min(int(end) * mmap.PAGESIZE, len(mapped)) - int(begin) * mmap.PAGESIZE
-        mapped.madvise(mmap.MADV_WILLNEED, int(begin) * mmap.PAGESIZE, size)
-
-
-def find_map(array: NDArray[np.uint8]) -> mmap.mmap | None:
-    """The map of the file that an array is a view of, if it is one."""
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if isinstance(base, memoryview):
-        base = base.obj
-    return base if isinstance(base, mmap.mmap) else None
