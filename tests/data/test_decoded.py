@@ -61,6 +61,19 @@ def test_what_was_decoded_before_a_failure_is_taken(tmp_path: Path) -> None:
         list(decode_all(place, cut(sources[::-1], work, skip=True)))
 
 
+@pytest.mark.parametrize("left", [b"", bytes(20), None], ids=["empty", "zeros", "no file"])
+def test_pixels_that_a_power_cut_took_are_decoded_again(tmp_path: Path, left: bytes | None) -> None:
+    """The record of a part may be on the disk while its pixels are not."""
+    place = LocalFolder(tmp_path / "set")
+    parts = cut([write(place.root, 1)], tmp_path / "work")
+    for _ in range(2):
+        [(part, [kept])] = decode_all(place, parts)
+        assert (DecodedImages([(part.path, kept)])[:1][0, 0] == draw(1)).all()
+        part.path.unlink()
+        if left is not None:
+            part.path.write_bytes(left)
+
+
 def test_a_file_that_changed_since_it_was_hashed_is_refused(tmp_path: Path) -> None:
     """So that what is in the store is what the set's name was derived from."""
     source = write(tmp_path / "set", 1)

@@ -169,11 +169,12 @@ def test_files_are_written_as_bytes_are(store: Store, tmp_path: Path, size: int)
     """Of any size, several parts too: overwritten by `put_file`, written once by `create_file`."""
     if isinstance(store, S3Store):
         store = S3Store(store.bucket, store.prefix, LEAST_PART_BYTES)
-    path, other = tmp_path / "file", tmp_path / "other"
+    path, given, other = (tmp_path / name for name in ("file", "given", "other"))
     path.write_bytes(bytes(size))
+    given.write_bytes(bytes(size))
     other.write_bytes(b"other")
     store.put("put", b"before")
-    store.put_file("put", path)
+    store.put_file("put", given)
     store.create_file("created", path)
     for late in (path, other):
         with pytest.raises(FileExistsError):

@@ -1,6 +1,7 @@
 """Images decoded once, in parts that are kept in a folder until the set is in the store.
 
-A part is written whole, its record last, so that after a kill those that are there are taken.
+A part is written whole, its record last, so that after a kill those that are there are taken. Its
+pixels may never reach the disk, since they go soon: those that a power cut took are found missing.
 """
 
 import json
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from vae.data.images import Look
 from vae.data.traits import Traits
 from vae.errors import UserError
-from vae.files import hash_bytes, reserve_beside, sync, write_whole
+from vae.files import hash_bytes, reserve_beside, write_whole
 
 PART_IMAGES, PART_BYTES = 250, 8_000_000  # of files, which take a core some tenths of a second
 
@@ -83,17 +84,25 @@ class DecodedImages:
         numbers = range(len(self))[rows] if isinstance(rows, slice) else rows
         images = np.empty((len(numbers), *self.shape[1:]), np.uint8)
         for image, number in zip(images, numbers, strict=True):
-            image[:] = read_pixels(*self.places[number])
+            path, kept = self.places[number]
+            whole = read_pixels(path, kept, image)
+            assert whole
         return images
 
 
-def read_pixels(path: Path, kept: Kept) -> NDArray[np.uint8]:
-    """An image [C, H, W] of a part, which is not left open: there may be thousands of parts."""
-    pixels = np.empty(kept.shape, np.uint8)
+def read_pixels(path: Path, kept: Kept, into_CHW: NDArray[np.uint8]) -> bool:
+    """Read an image of a part, a grey one for all channels; whether it is there to its end.
+
+    The part is not left open: there may be thousands of them.
+    """
+    own = into_CHW[: kept.shape[0]]
     with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):  # else the kernel reads what is around it as well
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         file.seek(kept.at)
-        assert file.readinto(pixels.data) == pixels.nbytes
-    return pixels
+        whole = file.readinto(own.data) == own.nbytes
+    into_CHW[len(own) :] = own[:1]
+    return whole
 
 
 def cut_parts(sources: Iterable[Source], look: Look, skip: bool, folder: Path) -> list[Part]:
@@ -136,9 +145,20 @@ def keep(part: Part, outcomes: Iterable[Outcome]) -> None:
                 image, traits, changes = outcome
                 kept.append(Kept(image.shape, traits, changes, file.tell()))
                 file.write(image.data)
-            sync(file)  # before its record says that it is there
         os.replace(temporary, part.path)
     write_whole(part.record, json.dumps(kept).encode())
+
+
+def is_kept(part: Part) -> bool:
+    """Whether a part is there, by its record and to the last pixel."""
+    if not (part.record.exists() and part.path.exists()):
+        return False
+    return all(one.error or _is_whole(part.path, one) for one in read_kept(part))
+
+
+def _is_whole(path: Path, kept: Kept) -> bool:
+    image = np.empty(kept.shape, np.uint8)
+    return read_pixels(path, kept, image) and hash_bytes(image.data) == kept.traits.digest
 
 
 def read_kept(part: Part) -> list[Kept]:

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 
 from vae.cpus import count_cpus
 from vae.data import decoding
-from vae.data.decoded import Kept, Part, read_kept
+from vae.data.decoded import Kept, Part, is_kept, read_kept
 from vae.data.in_order import map_in_order
 from vae.data.places import LocalFolder, Place
 from vae.errors import UserError
@@ -46,7 +46,7 @@ def decode_all(place: Place, parts: Sequence[Part]) -> Iterator[tuple[Part, list
     with Decoders(0 if missing <= FEW_PARTS else most) as decoders:
 
         def take(part: Part) -> tuple[Part, list[Kept]]:
-            if not part.record.exists():
+            if not is_kept(part):
                 with bring(place, part) as (folder, files):
                     decoders.decode(part, folder, files)
             return part, read_kept(part)

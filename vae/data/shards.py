@@ -18,7 +18,7 @@ from vae.files import write_whole
 from vae.store.promises import Store
 
 SHARD_BYTES = 256_000_000  # of pixels
-WRITERS = 2  # threads: one hashes or waits for the disk while the other gathers its images
+WRITERS = 4  # threads: some hash or wait for the disk while the others gather their images
 
 
 class Written(NamedTuple):
@@ -80,7 +80,7 @@ class ShardWriter:
         digest = write_array(path, shape, descr, pieces)
         self.store.put_file(key, path)
         write_whole(mark, digest.encode())
-        path.unlink()
+        path.unlink(missing_ok=True)
         return digest
 
 

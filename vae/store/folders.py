@@ -43,6 +43,20 @@ def copy_synced(source: BinaryIO, path: Path) -> None:
         copy_rest(source, file)
 
 
+def move_synced(path: Path, new: Path) -> None:
+    """Give a file another name, safely on the disk; it is copied where it is another disk's."""
+    try:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        path.rename(new)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with path.open("rb") as file:
+            copy_synced(file, new)
+        path.unlink()
+
+
 def append_rest(source: BinaryIO, path: Path) -> None:
     """Append to a file, made if need be, what another is longer, safely on the disk."""
     with path.open("ab") as file:

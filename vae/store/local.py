@@ -6,14 +6,21 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from vae.errors import RefusedError, UserError
 from vae.files import NO_ROOM, READ_ONLY, TEMPORARY, hash_bytes
-from vae.store.folders import append_rest, copy_synced, remove_tree, reserve_in_folder, sync_folder
+from vae.store.folders import (
+    append_rest,
+    copy_synced,
+    move_synced,
+    remove_tree,
+    reserve_in_folder,
+    sync_folder,
+)
 from vae.store.promises import LOCKS, STALE_AFTER_S, Conflict, Entry, check_key
 
 
@@ -55,11 +62,10 @@ class LocalStore:
         return sorted(key for key in self._walk(prefix) if not key.endswith("/"))
 
     def put(self, key: str, data: bytes) -> None:
-        self._put(key, io.BytesIO(data))
+        self._put(key, lambda temporary: copy_synced(io.BytesIO(data), temporary))
 
     def put_file(self, key: str, path: Path) -> None:
-        with path.open("rb") as file:
-            self._put(key, file)
+        self._put(key, lambda temporary: move_synced(path, temporary))
 
     def create(self, key: str, data: bytes) -> None:
         self._create(key, io.BytesIO(data))
@@ -127,10 +133,10 @@ class LocalStore:
         except OSError as error:
             raise UserError(f"store {self.uri}: {error}") from error
 
-    def _put(self, key: str, content: BinaryIO) -> None:
+    def _put(self, key: str, bring: Callable[[Path], None]) -> None:
         path = self._locate(key)
         with self._write_beside(path) as temporary:
-            copy_synced(content, temporary)
+            bring(temporary)
             # Under the lock, so that no unconditional write falls between the comparison and the
             # rename of a concurrent `replace`.
             with self._lock(key):

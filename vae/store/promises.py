@@ -68,7 +68,10 @@ class Store(Protocol):
         """Write an object once; raises FileExistsError if it is there."""
 
     def put_file(self, key: str, path: Path) -> None:
-        """`put` the content of a file of any size, without holding it in memory."""
+        """`put` the content of a file of any size, without holding it in memory.
+
+        The file may be moved, so whoever calls has no more use for it.
+        """
 
     def create_file(self, key: str, path: Path) -> None:
         """`create` from a file of any size, without holding it in memory.
