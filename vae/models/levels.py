@@ -11,6 +11,7 @@ LEVELS = 256  # of a byte
 AT_ONCE = 1000  # images taken as floats
 PLAIN_NUMBERS = 2**14  # an image of 64 x 64 in colour and less; larger ones are taken in fewer
 WHOLE_BYTES = 256_000_000  # of images that are summed at once
+FLOATS = 2**24  # of theirs in memory
 
 
 class Images(Protocol):
@@ -76,10 +77,12 @@ def measure_mean_level(images_NCHW: Images) -> Tensor:
     """The mean image, in levels, float32.
 
     A set that one shard holds is summed at once, in float32: weights that were published begin with
-    how that rounds. A larger one is summed in whole numbers, exactly.
+    how that rounds, which no other pixel changes. A larger one is summed in whole numbers, exactly.
     """
     if math.prod(images_NCHW.shape) <= WHOLE_BYTES:
-        return images_NCHW[:].float().mean(0)
+        at_once = max(1, FLOATS // len(images_NCHW))
+        parts = torch.split(images_NCHW[:].flatten(1), at_once, 1)
+        return torch.cat([part.float().mean(0) for part in parts]).view(images_NCHW.shape[1:])
     sums = (part.sum(0, dtype=torch.int64) for part in split(images_NCHW, AT_ONCE))
     total = sum(sums, torch.zeros(images_NCHW.shape[1:], dtype=torch.int64))
     return (total.double() / len(images_NCHW)).float()
