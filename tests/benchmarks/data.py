@@ -1,11 +1,15 @@
 """A set larger than memory: what prepares it and what trains on it hold, and how fast that is.
 
 Where nothing limits its memory, the set lies in the kernel's cache. In a memory cgroup of a quarter
-of `--gigabytes`, batches come from the disk: `echo $$ > /sys/fs/cgroup/NAME/cgroup.procs` before.
+of `--gigabytes`, batches come from the disk. Before, as root, with GROUP /sys/fs/cgroup/memory/NAME
+and FILE memory.limit_in_bytes (v1), or /sys/fs/cgroup/NAME and memory.max (v2):
+`mkdir GROUP; echo BYTES > GROUP/FILE; echo $$ > GROUP/cgroup.procs`.
 """
 
 import argparse
+import itertools
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -14,12 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests.benchmarks.disk import read_in_order, read_rows
 from tests.benchmarks.memory import read_held, watch_peak
 from tests.benchmarks.table import lines, medians
 from vae.data.datasets import prepare
 from vae.data.mapped import open_rows
 from vae.data.paging import release
-from vae.data.placement import Gathered, Placed, Resident
+from vae.data.placement import Placed, Resident
+from vae.data.rows import Rows
+from vae.data.shards import find_shards
 from vae.experiments.loading import parse_experiment
 from vae.experiments.settings import DataConfig
 from vae.store.open import open_store
@@ -32,6 +39,7 @@ NETWORKS = {
     "ConvVAE": {"kind": "ConvVAE", "channels": [16, 32], "latent_dim": 20},
 }
 SOME = 2_048  # images that are timed, of an epoch over all
+REPEATS = 5
 
 
 def write_images(path: Path, gigabytes: float) -> int:
@@ -48,34 +56,52 @@ def write_images(path: Path, gigabytes: float) -> int:
     return n_images
 
 
-def compare(kind: str, fit: Fit, device: torch.device) -> list[object]:
-    """Images/s of some batches: in one array in memory, and gathered from the shards."""
-    rows = fit.train.rows if isinstance(fit.train, Gathered) else None
-    assert rows is not None
-    in_memory, state = Resident(rows[:SOME].to(device)), fit.state
+def compare(
+    kind: str, train: Rows, val: Rows, device: torch.device
+) -> tuple[list[object], list[object]]:
+    """Rows of the tables: images/s of some batches, in memory and from the shards; megabytes."""
+    named = {"name": "large", "data": {"binarize": "none"}, "model": NETWORKS[kind]}
+    experiment, peak = parse_experiment(named), list[float]()
+    epochs = itertools.count()  # other images each time: those of before are in memory
 
     def train_on(images: Placed) -> None:
-        for number, batch in enumerate(fit.plan.draw_epoch(images, 0, fit.context.shard)):
-            if number == SOME // fit.experiment.train.batch_size:
-                return
-            fit.step(state, state.model, batch, fit.context)
+        steps = SOME // fit.plan.batch_size
+        first = len(images) // fit.plan.batch_size - steps  # none is gathered that is not used
+        batches = fit.plan.draw_epoch(images, next(epochs), fit.context.shard, first)
+        for batch in itertools.islice(batches, steps):
+            fit.step(fit.state, fit.state.model, batch, fit.context)
 
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    peak: list[float] = []
     with watch_peak(peak):
+        fit = Fit(experiment, train, val, device, share=0)
         train_on(fit.train)
+    in_memory = Resident(train[:SOME].to(device))
     contenders = {"memory": lambda: train_on(in_memory), "shards": lambda: train_on(fit.train)}
-    seconds = medians(contenders, repeats=3, wait=wait)
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    seconds = medians(contenders, REPEATS, wait)
     speeds = {name: SOME / taken for name, taken in seconds.items()}
+    weights = sum(one.nbytes for one in fit.state.model.parameters()) / 1e6
     share = speeds["shards"] / speeds["memory"]
-    return [kind, speeds["memory"], speeds["shards"], share, peak[0]]
+    # of the model: weights, their average, gradients and two moments
+    return [kind, speeds["memory"], speeds["shards"], share], [kind, 5 * weights, peak[0]]
+
+
+def measure_disk(shards: list[Path]) -> list[list[object]]:
+    """Rows of a table: what the disk gives of shards that nobody has mapped yet, the median."""
+    row_bytes = 3 * SIDE * SIDE
+    rates = {
+        how: statistics.median(read(shard, row_bytes) for shard in shards)
+        for how, read in {"in order": read_in_order, "at random": read_rows}.items()
+    }
+    return [[how, rate * row_bytes / 1e6, rate] for how, rate in rates.items()]
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=1.2, help="of the set")
+    parser.add_argument("--networks", nargs="+", default=[*NETWORKS], choices=[*NETWORKS])
     given, _ = parser.parse_known_args()
+    imported = read_held()
     set_up_cpu()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as name:
@@ -89,16 +115,15 @@ def main() -> None:
         print(f"{n_images:,} images, {given.gigabytes} GB, {device.type}", file=sys.stderr)
         path.unlink()
         print(lines(["what", "s", "peak MB"], [["prepare", taken, peak[0]]]), end="\n\n")
-        table = []
-        for kind, network in NETWORKS.items():
-            experiment = parse_experiment(
-                {"name": "large", "data": {"binarize": "none"}, "model": network}
-            )
-            train, val = (open_rows(ref, store, split) for split in ("train", "val"))
-            table.append(compare(kind, Fit(experiment, train, val, device, share=0), device))
-    columns = ["network", "images/s in memory", "images/s from shards", "share", "peak MB"]
-    print(lines(columns, table))
-    print(f"\nthis process holds {read_held():.0f} MB of its own")
+        folder = Path(name, "store", ref.key)
+        disk = measure_disk([folder / file for file in find_shards("train", ref.files)][:3])
+        print(lines(["of the disk", "MB/s", "images/s"], disk), end="\n\n")
+        train, val = (open_rows(ref, store, split) for split in ("train", "val"))
+        compared = [compare(kind, train, val, device) for kind in given.networks]
+    columns = ["network", "images/s in memory", "images/s from shards", "share"]
+    print(lines(columns, [speeds for speeds, _ in compared]), end="\n\n")
+    held: list[object] = ["before, torch and all else imported", 0.0, imported]
+    print(lines(["MB", "of the model", "at most"], [held, *(sizes for _, sizes in compared)]))
 
 
 if __name__ == "__main__":

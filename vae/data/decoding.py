@@ -25,9 +25,11 @@ def decode_part(part: Part, folder: Path, files: list[str]) -> None:
     Raises UserError for one that is not what it was, or broken, OSError where it can't be written.
     """
 
+    place = LocalFolder(folder)
+
     def read() -> Iterator[Outcome]:
         for source, file in zip(part.sources, files, strict=True):
-            outcome = decode_file(source, LocalFolder(folder).read(file), part.look)
+            outcome = decode_file(source, place.read(file), part.look)
             if isinstance(outcome, UserError) and not part.skip:
                 raise outcome
             yield outcome
