@@ -26,9 +26,13 @@ def read_rows(path: Path, row_bytes: int, count: int = 4_096) -> float:
     starts = random.Random(0).choices(range(path.stat().st_size // row_bytes), k=count)
     descriptor = _open_cold(path)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def read(row: int) -> None:
+        os.pread(descriptor, row_bytes, row * row_bytes)
+
     began = time.perf_counter()
     with ThreadPoolExecutor(READERS) as pool:
-        list(pool.map(lambda row: os.pread(descriptor, row_bytes, row * row_bytes), starts))
+        list(pool.map(read, starts))
     taken = time.perf_counter() - began
     os.close(descriptor)
     return count / taken
