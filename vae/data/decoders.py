@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -71,7 +71,7 @@ class Decoders:
         for process in self.processes:
             process.kill()  # it has nothing to do, or nobody waits for it any more
         for process in self.processes:
-            with process:  # its pipes
+            with suppress(BrokenPipeError), process:  # its pipes; what it was asked may be in one
                 pass
 
     def decode(self, part: Part, folder: Path, files: list[str]) -> None:
