@@ -33,6 +33,7 @@ def test_a_folded_convolution(channels: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("channels", "shape", "message"),
     [
+        ((4, 6), (1, 32, 28), "latent_dim is 20, a map of 8x7 takes multiples of 56, such as 56"),
         ((4, 6), (1, 30, 28), "images are 30x28, ConvVAE needs multiples of 4, such as 32x28"),
         ((4,), (3, 7, 8), "images are 7x8, ConvVAE needs multiples of 2, such as 8x8"),
         ((2, 2, 2, 2), (3, 36, 3), "needs multiples of 16, such as 32x16, to halve them 4 times"),
@@ -41,22 +42,26 @@ def test_a_folded_convolution(channels: tuple[int, int]) -> None:
 def test_images_that_do_not_halve(
     channels: tuple[int, ...], shape: tuple[int, int, int], message: str
 ) -> None:
-    """The convolutional network names the image sizes that it takes."""
-    config = ModelConfig(kind="ConvVAE", channels=channels)
+    """The convolutional network names the image sizes, and numbers of latents, that it takes."""
+    config = ModelConfig(kind="ConvVAE", channels=channels, hidden=(), latents="map")
     with pytest.raises(ValueError, match=message):
         build_model(config, shape)
 
 
 @pytest.mark.parametrize("channels", [(4,), (4, 6), (3, 20, 6)])
 @pytest.mark.parametrize("activation", ["relu", "glu"])
-@pytest.mark.parametrize("normalization", ["none", "group"])
+@pytest.mark.parametrize(
+    ("normalization", "latents", "latent_dim"),
+    [("none", "vector", 5), ("group", "vector", 5), ("group", "map", 96)],
+)
 def test_convolutions_of_any_depth(
-    channels: tuple[int, ...], activation: Any, normalization: Any
+    channels: tuple[int, ...], activation: Any, normalization: Any, latents: Any, latent_dim: int
 ) -> None:
     """Any number of stages and blocks, of images that are not square; every weight learns."""
     config = ModelConfig(
         kind="ConvVAE",
-        latent_dim=5,
+        latent_dim=latent_dim,
+        latents=latents,
         hidden=(),
         channels=channels,
         activation=activation,
@@ -64,10 +69,28 @@ def test_convolutions_of_any_depth(
         residual_blocks=2,
     )
     model = build_model(config, (3, 16, 24))
-    densities = model(torch.rand(2, 3, 16, 24), noise(1, 2, 5, dtype=torch.float32))
+    densities = model(torch.rand(2, 3, 16, 24), noise(1, 2, latent_dim, dtype=torch.float32))
     (densities.kl_B - densities.px_KB).sum().backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     assert not [name for name, grad in gradients.items() if grad is None or not grad.any()]
+
+
+def test_a_map_keeps_its_places() -> None:
+    """A latent reaches the pixels around its place in the map alone, and none beyond."""
+    config = ModelConfig(
+        kind="ConvVAE", latent_dim=3 * 64, latents="map", hidden=(), channels=(4, 6)
+    )
+    model = build_model(config, (1, 32, 32))
+    z_ND = torch.zeros(2, 3, 8, 8)
+    z_ND[1, :, 0, 7] = 1
+    plain, changed = model.decode(z_ND.flatten(1))[:, 0]
+    places = (plain != changed).nonzero()
+    assert places.amin(0).tolist()[0] == 0 and places.amax(0).tolist()[1] == 31
+    assert places.amax(0).tolist()[0] <= 12 and places.amin(0).tolist()[1] >= 32 - 13
+    x_NCHW = torch.rand(1, 1, 32, 32).repeat(2, 1, 1, 1)
+    x_NCHW[1, :, 31, 0] += 1
+    plain, changed = model.encode(x_NCHW)[0].view(2, 3, 8, 8)
+    assert (plain != changed).any(0).nonzero().amin(0).tolist() >= [6, 0]
 
 
 def test_blocks_keep_what_comes_in() -> None:

@@ -20,6 +20,7 @@ CONFIGS = {
     "logistic": ModelConfig(likelihood="logistic"),
     "logistic, a scale a colour": ModelConfig(likelihood="logistic", scale="channel"),
     "mixture": ModelConfig(likelihood="logistic-mixture"),
+    "mixture of two": ModelConfig(likelihood="logistic-mixture", components=2),
     "gaussian": ModelConfig(likelihood="gaussian"),
 }
 LEVELLED = [name for name, config in CONFIGS.items() if config.has_levels]
@@ -69,12 +70,12 @@ def log_share(likelihood: Likelihood, levels_BC: Tensor, decoded: Tensor, first:
     x_BCHW = to_unit(levels_BC[:, :first, None, None], torch.float64)
     colours = levels_BC.shape[1]
     if isinstance(likelihood, LogisticMixture):
-        by_component = decoded.view(10, -1)
+        by_component = decoded.view(likelihood.components, -1)
         location = by_component[:, 1 : 1 + first]
         scale = by_component[:, 1 + colours : 1 + colours + first]
         slope = by_component[:, 1 + 2 * colours :][:, : first * (first - 1) // 2]
         kept = torch.cat([by_component[:, :1], location, scale, slope], 1).view(1, -1, 1, 1)
-        return log_prob(LogisticMixture(first), x_BCHW, kept)
+        return log_prob(LogisticMixture(first, likelihood.components), x_BCHW, kept)
     config = ModelConfig(likelihood="logistic", scale="channel")
     fewer = build_likelihood(config, first).double()
     if likelihood.outputs == 2 * colours:
@@ -85,7 +86,7 @@ def log_share(likelihood: Likelihood, levels_BC: Tensor, decoded: Tensor, first:
 
 def test_a_mixture_is_its_components_by_hand() -> None:
     """A sum of products over a loop: weights, and colours whose locations lean on earlier ones."""
-    likelihood, chosen = LogisticMixture(3).double(), (250, 3, 128)
+    likelihood, chosen = LogisticMixture(3, 10).double(), (250, 3, 128)
     decoded = draw_decoded(likelihood)
     total, rows = 0.0, decoded.view(10, 10)
     weights = torch.softmax(rows[:, 0], 0)

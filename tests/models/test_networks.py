@@ -151,6 +151,12 @@ def test_first_weights_follow_the_seed(config: ModelConfig) -> None:
         ({"normalization": "group"}, "normalization is 'group', but kind is ImprovedVAE"),
         ({"kind": "ConvVAE"}, r"channels is \[\], ConvVAE needs at least one"),
         ({"scale": "channel"}, "scale is 'channel', the bernoulli likelihood takes 'pixel' alone"),
+        ({"components": 3}, "components is 3, the bernoulli likelihood takes 10, the default"),
+        ({"latents": "map"}, "latents is 'map', but kind is ImprovedVAE"),
+        (
+            {"kind": "ConvVAE", "channels": (4,), "latents": "map"},
+            r"hidden is \[400\], a map of latents takes \[\] alone",
+        ),
         ({"likelihood": "logistc"}, "did you mean 'logistic'"),
     ],
 )

@@ -27,6 +27,15 @@ CONFIGS = [
         normalization="group",
         likelihood="gaussian",
     ),
+    ModelConfig(
+        kind="ConvVAE",
+        latent_dim=8,
+        latents="map",
+        hidden=(),
+        channels=(2,),
+        likelihood="logistic-mixture",
+        components=2,
+    ),
 ]
 
 
@@ -53,7 +62,10 @@ def test_a_model_from_before_likelihoods(tmp_path: Path) -> None:
     save_model(model, tmp_path)
     path = tmp_path / "config.json"
     described = json.loads(path.read_text())
-    for later in ("likelihood", "scale", "residual_blocks", "normalization"):
+    for later in (
+        *("likelihood", "scale", "components"),
+        *("residual_blocks", "normalization", "latents"),
+    ):
         del described["model"][later]
     path.write_text(json.dumps(described))
     assert load_model(tmp_path).config == CONFIGS[1]

@@ -14,6 +14,11 @@ class ModelConfig:
         "fully connected, or strided convolutions and as many transposed ones", "ImprovedVAE"
     )
     latent_dim: int = setting("latent dimensions", 20, at_least=1)
+    latents: Literal["vector", "map"] = setting(
+        "one vector of the whole image, by dense layers; or a map: latent_dim shared out evenly "
+        "among the places that ConvVAE's convolutions leave",
+        "vector",
+    )
     hidden: tuple[int, ...] = setting(
         "widths of the layers from pixels (or features) to latents, mirrored back",
         (400,),
@@ -38,6 +43,7 @@ class ModelConfig:
         "logistic ones for 256 levels, gaussian for real numbers",
         "bernoulli",
     )
+    components: int = setting("of the logistic mixture; fewer are faster", 10, at_least=1)
     scale: Literal["pixel", "channel"] = setting(
         "of the logistic likelihood: decoded for each pixel, or learned for each colour", "pixel"
     )
@@ -48,15 +54,22 @@ class ModelConfig:
             raise ValueError("channels is [], ConvVAE needs at least one, such as [32, 64]")
         if self.kind == "ImprovedVAE":
             self._check_dense()
+        if self.latents == "map" and self.hidden:
+            raise ValueError(f"hidden is {list(self.hidden)}, a map of latents takes [] alone")
         if self.scale != "pixel" and self.likelihood != "logistic":
             raise ValueError(
                 f"scale is {self.scale!r}, the {self.likelihood} likelihood takes 'pixel' alone"
             )
+        if self.components != 10 and self.likelihood != "logistic-mixture":
+            raise ValueError(
+                f"components is {self.components}, the {self.likelihood} likelihood takes 10, "
+                "the default, alone: logistic-mixture has them"
+            )
 
     def _check_dense(self) -> None:
-        for name in ("channels", "residual_blocks", "normalization"):
+        for name in ("channels", "residual_blocks", "normalization", "latents"):
             value = getattr(self, name)
-            if value not in ((), 0, "none"):
+            if value not in ((), 0, "none", "vector"):
                 shown = list(value) if isinstance(value, tuple) else value
                 raise ValueError(f"{name} is {shown!r}, but kind is ImprovedVAE: ConvVAE has them")
         if not self.hidden:

@@ -19,6 +19,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 GROUP_CHANNELS = 8  # that are normalised together, or more where these don't divide a layer's
 FEW_CHANNELS = 8  # up to which a CPU is faster with a transposed convolution that is folded
 STRIDED = {"kernel_size": 4, "stride": 2, "padding": 1}  # halves both sides, or doubles them
+Joint = tuple[list[nn.Module], list[nn.Module]]  # features to 2D statistics; latents to features
 
 
 def stack_dense(widths: tuple[int, ...], activation: str) -> list[nn.Module]:
@@ -64,6 +65,39 @@ def add_normalization(
     channels = fan_out * (2 if config.activation == "glu" else 1)
     groups = math.gcd(channels, max(1, channels // GROUP_CHANNELS))
     return [convolution, nn.GroupNorm(groups, channels), activation]
+
+
+def join_vector(features: tuple[int, int, int], config: ModelConfig) -> Joint:
+    """Dense layers between features [C, H, W] and one vector of latents."""
+    widths = (math.prod(features), *config.hidden)
+    return (
+        [
+            nn.Flatten(),
+            *stack_dense(widths, config.activation),
+            nn.Linear(widths[-1], 2 * config.latent_dim),
+        ],
+        [
+            *stack_dense((config.latent_dim, *reversed(widths)), config.activation),
+            nn.Unflatten(1, features),
+        ],
+    )
+
+
+def join_map(features: tuple[int, int, int], config: ModelConfig) -> Joint:
+    """Convolutions between features [C, H, W] and a map of latents, [D / (H * W), H, W]."""
+    channels, height, width = features
+    depth = config.latent_dim // (height * width)
+    around = {"kernel_size": 3, "padding": 1}
+    return (
+        [nn.Conv2d(channels, 2 * depth, kernel_size=1), nn.Flatten()],
+        [
+            nn.Unflatten(1, (depth, height, width)),
+            *add_normalization(nn.Conv2d, depth, channels, config, **around),
+        ],
+    )
+
+
+JOINTS = {"vector": join_vector, "map": join_map}
 
 
 def end_in_image(fan_in: int, fan_out: int) -> nn.Module:

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from vae.experiments.settings import ModelConfig
 from vae.models.densities import Densities, promote_to_float32
-from vae.models.layers import end_in_image, stack_convolutions, stack_dense, stack_residual
+from vae.models.layers import (
+    JOINTS,
+    end_in_image,
+    stack_convolutions,
+    stack_dense,
+    stack_residual,
+)
 from vae.models.levels import Moments
 from vae.models.likelihoods import build_likelihood
 
@@ -139,9 +145,10 @@ class ImprovedVAE(VAE):
 
 
 class ConvVAE(VAE):
-    """Strided convolutions, residual blocks and dense layers; and the mirror image back.
+    """Strided convolutions, residual blocks and what leads to latents; and the mirror image back.
 
-    Every entry of `channels` is a convolution that halves both sides.
+    Every entry of `channels` is a convolution that halves both sides. Latents are a
+    vector by dense layers, or a map [D / (h * w), h, w], which is flattened outside.
     """
 
     def __init__(self, config: ModelConfig, shape: tuple[int, int, int]) -> None:
@@ -150,17 +157,14 @@ class ConvVAE(VAE):
         colours, height, width = shape
         channels, halvings = config.channels, 2 ** len(config.channels)
         features = (channels[-1], height // halvings, width // halvings)
-        widths = (math.prod(features), *config.hidden)
+        to_latents, from_latents = JOINTS[config.latents](features, config)
         self.encoder = nn.Sequential(
             *stack_convolutions(nn.Conv2d, (colours, *channels), config),
             *stack_residual(channels[-1], config),
-            nn.Flatten(),
-            *stack_dense(widths, config.activation),
-            nn.Linear(widths[-1], 2 * config.latent_dim),
+            *to_latents,
         )
         self.decoder = nn.Sequential(
-            *stack_dense((config.latent_dim, *reversed(widths)), config.activation),
-            nn.Unflatten(1, features),
+            *from_latents,
             *stack_residual(channels[-1], config),
             *stack_convolutions(nn.ConvTranspose2d, tuple(reversed(channels)), config),
             end_in_image(channels[0], self.decoded_shape[0]),
@@ -168,7 +172,7 @@ class ConvVAE(VAE):
 
 
 def check_sides(config: ModelConfig, shape: tuple[int, int, int]) -> None:
-    """Raise ValueError for images that the convolutions can't halve as often as there are any."""
+    """Raise ValueError for images that the convolutions, or the map of latents, do not divide."""
     multiple, (height, width) = 2 ** len(config.channels), shape[1:]
     if height % multiple or width % multiple:
         fitting = [multiple * max(1, round(side / multiple)) for side in (height, width)]
@@ -176,6 +180,13 @@ def check_sides(config: ModelConfig, shape: tuple[int, int, int]) -> None:
             f"images are {height}x{width}, ConvVAE needs multiples of {multiple}, such as "
             f"{fitting[0]}x{fitting[1]}, to halve them {len(config.channels)} times; "
             "each of model.channels does once"
+        )
+    places = math.prod(shape[1:]) // multiple**2
+    if config.latents == "map" and config.latent_dim % places:
+        fitting = places * max(1, round(config.latent_dim / places))
+        raise ValueError(
+            f"latent_dim is {config.latent_dim}, a map of {height // multiple}x{width // multiple} "
+            f"takes multiples of {places}, such as {fitting}"
         )
 
 

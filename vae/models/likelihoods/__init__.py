@@ -16,9 +16,7 @@ def build_likelihood(config: ModelConfig, colours: int) -> Likelihood:
     """The configured likelihood of images of so many colours."""
     if config.likelihood == "logistic":
         return Logistic(colours, scale_per_pixel=config.scale == "pixel")
-    kinds: dict[str, Callable[[int], Likelihood]] = {
-        "bernoulli": Bernoulli,
-        "logistic-mixture": LogisticMixture,
-        "gaussian": Gaussian,
-    }
+    if config.likelihood == "logistic-mixture":
+        return LogisticMixture(colours, config.components)
+    kinds: dict[str, Callable[[int], Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
     return kinds[config.likelihood](colours)

@@ -18,7 +18,6 @@ from vae.models.likelihoods.discretized import (
     unbound_deviation,
 )
 
-COMPONENTS = 10
 SPREAD = 0.5  # of a component's first deviation, to that of the pixels
 
 
@@ -32,22 +31,23 @@ class Parts(NamedTuple):
 
 
 class LogisticMixture(Likelihood):
-    """One of 10 components for all colours of a pixel, in each of which colours form a chain.
+    """One of M components for all colours of a pixel, in each of which colours form a chain.
 
     A colour's location is linear in the levels of the earlier ones (PixelCNN++, Salimans et al.
     2017, arXiv:1701.05517). Grey images have one colour, and no chain.
     """
 
-    def __init__(self, colours: int) -> None:
+    def __init__(self, colours: int, components: int) -> None:
         super().__init__()
         self.colours, self.pairs = colours, colours * (colours - 1) // 2
-        self.outputs = COMPONENTS * (1 + 2 * colours + self.pairs)
+        self.components = components
+        self.outputs = components * (1 + 2 * colours + self.pairs)
 
     def split(self, decoded: Tensor) -> Parts:
         """The parts of [..., O, H, W], of the components each."""
         *leading, outputs, height, width = decoded.shape
         by_component = promote_to_float32(decoded).reshape(
-            *leading, COMPONENTS, outputs // COMPONENTS, height, width
+            *leading, self.components, outputs // self.components, height, width
         )
         sizes = [1, self.colours, self.colours, self.pairs]
         weight, location, raw_scale, slope = torch.split(by_component, sizes, dim=-3)
@@ -93,12 +93,12 @@ class LogisticMixture(Likelihood):
 
     def start(self, moments: Moments) -> Tensor:
         """Components of equal weight, spread as the pixels are, so that they can part."""
-        share_M111 = (torch.arange(COMPONENTS).view(-1, 1, 1, 1) + 0.5) / COMPONENTS
+        share_M111 = (torch.arange(self.components).view(-1, 1, 1, 1) + 0.5) / self.components
         spread = moments.deviation_CHW / DEVIATION
         location_MCHW = 2 * (moments.mean_CHW + spread * torch.logit(share_M111)) - 1
         raw_CHW = unbound_deviation(SPREAD * TOP * moments.deviation_CHW)
         raw_MCHW = raw_CHW.expand_as(location_MCHW)
-        weight, slope = (location_MCHW.new_zeros(COMPONENTS, n, 1, 1) for n in (1, self.pairs))
+        weight, slope = (location_MCHW.new_zeros(self.components, n, 1, 1) for n in (1, self.pairs))
         even = (part.expand(-1, -1, *location_MCHW.shape[2:]) for part in (weight, slope))
         weight_M1HW, slope_MPHW = even
         return torch.cat([weight_M1HW, location_MCHW, raw_MCHW, slope_MPHW], dim=1).flatten(0, 1)
