@@ -62,6 +62,15 @@ def test_emoji_themselves(local: Store) -> None:
     assert len(set(rows)) == len(rows)
 
 
+def test_photo_patches_themselves(local: Store) -> None:
+    """The packages' photographs give the known splits, in colour, with nothing told twice."""
+    ref = prepare(DataConfig(name="photo-patches"), local)
+    assert (ref.shape, ref.classes) == ((3, 32, 32), 1)
+    assert ref.counts == {"train": 5446, "val": 864, "test": 2260}
+    means = [load(ref, local, name).images.mean() for name in SPLITS]
+    assert means == pytest.approx([115.6, 126.3, 116.1], abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -34,7 +34,7 @@ def test_what_is_no_dataset_and_no_path_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(
-        UserError, match="allowed: mnist, fashion-mnist, cifar10, emoji, a folder"
+        UserError, match="allowed: mnist, fashion-mnist, cifar10, emoji, photo-patches, a folder"
     ) as told:
         locate(DataConfig(name=name))
     assert "\n" not in str(told.value)

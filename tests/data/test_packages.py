@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vae.data.packages import Package, download_from_debian, pack_with_npm
+from vae.data.packages import Package, download_from_debian, pack_with_npm, read_tar
 from vae.data.sources import (
     SourceError,
     Unreachable,
@@ -27,9 +27,10 @@ def archive(path: Path, **files: bytes) -> Path:
     return path
 
 
-def opened(data: bytes, _: Path) -> tarfile.TarFile:
-    """A tar archive in memory, as a package's `unpack` gives it."""
-    return tarfile.open(fileobj=io.BytesIO(data))
+def opened(data: bytes, _: Path) -> dict[str, bytes]:
+    """The files of a tar archive in memory, as a package's `unpack` gives them."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return read_tar(archive)
 
 
 def test_a_package_is_unpacked_once_for_all_its_files(tmp_path: Path) -> None:
@@ -37,9 +38,10 @@ def test_a_package_is_unpacked_once_for_all_its_files(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tgz", images_gz=gzip.compress(CONTENT), labels=b"labels")
     unpacked: list[Path] = []
 
-    def unpack(scratch: Path) -> tarfile.TarFile:
+    def unpack(scratch: Path) -> dict[str, bytes]:
         unpacked.append(scratch)
-        return tarfile.open(path)
+        with tarfile.open(path) as opened:
+            return read_tar(opened)
 
     package = Package("made-up", unpack)
     assert (package.read("images"), package.read("labels")) == (CONTENT, b"labels")

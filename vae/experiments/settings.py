@@ -30,8 +30,9 @@ class DataConfig:
     name: str = setting(
         "the dataset",
         "mnist",
-        allowed="mnist, fashion-mnist, cifar10, emoji, or a path or URL: of a folder of images, "
-        "a pattern such as pets/*.jpg, a .npy file, or a .csv file of paths and labels",
+        allowed="mnist, fashion-mnist, cifar10, emoji, photo-patches, or a path or URL: of a "
+        "folder of images, a pattern such as pets/*.jpg, a .npy file, or a .csv file of paths and "
+        "labels",
     )
     validation: int = setting(
         "the last images of the training set to hold out, where the set has no split for it",
