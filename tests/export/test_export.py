@@ -24,7 +24,11 @@ KINDS: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
             "channels": (4,),
             "residual_blocks": 1,
             "normalization": "group",
+            "latents": "map",
+            "latent_dim": 32,
+            "hidden": (),
             "likelihood": "logistic-mixture",
+            "components": 2,
         },
     ),
 }
