@@ -20,7 +20,6 @@ from vae.models.seeds import derive_seed
 
 CHUNK_IMAGES = 250
 VALIDATION_SAMPLES = 100  # K of the validation bound: fixed, so that runs on a dataset compare
-DECODED_NUMBERS = 2**24  # at once: a chunk of colour pictures, or fewer of a mixture's parameters
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if Var over x of E[z|x] exceeds it
 
 
@@ -171,7 +170,7 @@ def sum_images(
 
 def sum_log_px(model: VAE, x_BCHW: Tensor, z_BD: Tensor) -> float:
     """log p(x|z) in nats, summed over images, of which no more are decoded than memory holds."""
-    at_once = max(1, DECODED_NUMBERS // math.prod(model.decoded_shape))
+    at_once = model.decoded_at_once
     parts = zip(torch.split(x_BCHW, at_once), torch.split(z_BD, at_once), strict=True)
     return sum(
         float(model.likelihood.log_prob(x_bCHW, model.decode(z_bD)[None]).double().sum())

@@ -1,6 +1,7 @@
 """Encoder, decoder and sampler as `torch.export` programs, which run with torch alone."""
 
 import copy
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,5 +77,7 @@ def export_programs(model: VAE) -> dict[str, ExportedProgram]:
 def save_programs(programs: Mapping[str, ExportedProgram], directory: Path) -> list[str]:
     """Write encoder.pt2, decoder.pt2 and sampler.pt2; their names."""
     for name, program in programs.items():
-        torch.export.save(program, directory / f"{name}.pt2")
+        content = io.BytesIO()  # torch's own writer ends the process where a disk is full
+        torch.export.save(program, content)
+        (directory / f"{name}.pt2").write_bytes(content.getvalue())
     return [f"{name}.pt2" for name in programs]

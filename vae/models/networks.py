@@ -24,6 +24,8 @@ from vae.models.likelihoods import build_likelihood
 # Of the weights, and of all that is summed, by train.precision.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
+DECODED_NUMBERS = 2**24  # at once: a chunk of colour pictures, or fewer of a mixture's parameters
+
 
 class VAE(nn.Module):
     """A VAE with a diagonal Gaussian posterior, a standard normal prior and a likelihood of pixels.
@@ -45,6 +47,11 @@ class VAE(nn.Module):
     def decoded_shape(self) -> tuple[int, int, int]:
         """O, H, W: what the decoder gives for an image."""
         return (self.likelihood.outputs, *self.shape[1:])
+
+    @property
+    def decoded_at_once(self) -> int:
+        """Of how many images memory holds what the decoder gives."""
+        return max(1, DECODED_NUMBERS // math.prod(self.decoded_shape))
 
     @property
     def latent_dim(self) -> int:
@@ -89,8 +96,9 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def expect(self, z_ND: Tensor) -> Tensor:
-        """The pictures that p(x|z) expects, [N, C, H, W] in [0, 1]."""
-        return self.likelihood.mean(self.decode(z_ND))
+        """The pictures that p(x|z) expects, [N, C, H, W] in [0, 1]; a part of them at a time."""
+        parts = torch.split(z_ND, self.decoded_at_once)
+        return torch.cat([self.likelihood.mean(self.decode(z_nD)) for z_nD in parts])
 
     @torch.no_grad()
     def sample(

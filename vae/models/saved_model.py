@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from vae.errors import UserError
 from vae.experiments.settings import ModelConfig
@@ -18,9 +18,9 @@ from vae.models.networks import VAE, build_model
 
 
 def save_model(model: VAE, directory: Path) -> None:
-    """Write model.safetensors and config.json: all that `load_model` needs."""
+    """Write model.safetensors and config.json: all that `load_model` needs. Raises OSError."""
     weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    save_file(weights, directory / "model.safetensors")
+    (directory / "model.safetensors").write_bytes(save(weights))
     config = {"model": asdict(model.config), "shape": model.shape}
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 

@@ -2,15 +2,16 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from vae.data.binarization import prepare_inputs
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import Examples, open_rows, read_examples
-from vae.errors import EndedRunError
+from vae.errors import EndedRunError, UserError
 from vae.evaluation.baseline import measure_independent_pixels
 from vae.experiments.settings import Experiment
 from vae.models.levels import count_at_once
@@ -66,22 +67,39 @@ def publish_run(
     examples = read_examples(ref, run.store, "test", kept)
     pictures = draw_pictures(model, examples)
     report = render_page(gather_findings(run, model))
+    card = write_card(experiment, ref, metrics, run.version)
+    texts = {METRICS: json.dumps(metrics, indent=2) + "\n", "report.html": report, CARD: card}
     with open_temporary("publish") as name:
         folder = Path(name)
-        save_model(model, folder)
-        save_examples(examples, folder)
-        for picture, png in pictures.items():
-            (folder / f"{picture}.png").write_bytes(png)
-        (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
-        (folder / "report.html").write_text(report, encoding="utf-8")
-        card = write_card(experiment, ref, metrics, run.version)
-        (folder / CARD).write_text(card, encoding="utf-8")
+        fill_folder(folder, model, examples, pictures, texts)
         origin = trace_origin(run, experiment, ref, stages)
         manifest = publish(run.store, experiment.name, run.version, folder, origin)
     promotion = promote_if_usable(run, experiment, ref, metrics, judge_again)
     uri = f"{run.store.uri}/models/{experiment.name}/versions/{manifest.version}"
     digests = {name: record.sha256 for name, record in manifest.files.items()}
     return Publication(manifest.version, uri, promotion, pictures, digests, manifest.notes)
+
+
+def fill_folder(
+    folder: Path,
+    model: VAE,
+    examples: Examples,
+    pictures: Mapping[str, bytes],
+    texts: Mapping[str, str],
+) -> None:
+    """Write the files of a version. Raises UserError where that can't be done."""
+    try:
+        save_model(model, folder)
+        save_examples(examples, folder)
+        for picture, png in pictures.items():
+            (folder / f"{picture}.png").write_bytes(png)
+        for file, text in texts.items():
+            (folder / file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"temporary folder {folder}: {error.strerror}; make room in it, or name another in "
+            "TMPDIR"
+        ) from error
 
 
 def trace_origin(
@@ -153,10 +171,8 @@ def check_finite(metrics: dict[str, float]) -> None:
 
 def save_examples(examples: Examples, directory: Path) -> None:
     """Write examples.safetensors: images and labels, for the pictures of a pulled model."""
-    save_file(
-        {"images": examples.images, "labels": examples.labels},
-        directory / "examples.safetensors",
-    )
+    tensors = {"images": examples.images, "labels": examples.labels}
+    (directory / "examples.safetensors").write_bytes(save(tensors))
 
 
 def draw_pictures(model: VAE, examples: Examples) -> dict[str, bytes]:
