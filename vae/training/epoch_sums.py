@@ -47,6 +47,12 @@ class EpochSums:
             self.fetched, self.losses = torch.cat([self.fetched, fetched]), []
         return self.fetched
 
+    def take(self, losses: Tensor, norms: Tensor, waited_s: float) -> None:
+        """Take the steps of a whole epoch at once: losses and gradient norms, each [steps]."""
+        self.fetched, self.losses = losses.double().cpu(), []
+        self.norm_sum.copy_(norms.sum())
+        self.waited_s = waited_s
+
     def to_content(self, shard: Shard, reduce: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         """What `restore` takes: numbers and tensors. Collective.
 

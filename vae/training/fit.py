@@ -5,15 +5,15 @@ sums are reduced over ranks.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.data.binarization import prepare_inputs
-from vae.data.placement import DEVICE_SHARE, place_inputs, place_rows
+from vae.data.placement import DEVICE_SHARE, Placed, place_inputs, place_rows
 from vae.data.rows import Rows
 from vae.evaluation.bounds import (
     Sums,
@@ -28,22 +28,31 @@ from vae.models.networks import DTYPES, VAE, build_model
 from vae.training.batches import Batch, BatchPlan, Shard
 from vae.training.cuda_graph import choose_step
 from vae.training.epoch_sums import EpochSums
-from vae.training.step import Forward, StepContext, create_state, fetch_losses, train_epoch
+from vae.training.step import (
+    Forward,
+    StepContext,
+    create_state,
+    end_epoch,
+    fetch_losses,
+    make_steps,
+    train_epoch,
+)
 
 Row = dict[str, float]  # the metrics of one epoch
 VERSION = 1  # of training: raise it with anything that changes the weights of an experiment
+Drawn = TypeVar("Drawn")  # a batch, or those of several trainings
 
 
-class Waited:
+class Waited(Generic[Drawn]):
     """Batches as they come; how long this process waits for them is added up."""
 
-    def __init__(self, batches: Iterable[Batch], sums: EpochSums) -> None:
+    def __init__(self, batches: Iterable[Drawn], sums: EpochSums) -> None:
         self.batches, self.sums = iter(batches), sums
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Drawn]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Drawn:
         began = time.perf_counter()
         try:
             return next(self.batches)
@@ -55,8 +64,8 @@ class Fit:
     """One rank's training: data on the device, the state, and the collective epoch.
 
     `train` and `val`: uint8 [N, C, H, W], of which a GPU holds what takes at most `share` of its
-    free memory. `reduce` sums a float64 tensor over ranks. Raises
-    ValueError if the model can't take images of this shape.
+    free memory, unless another training has `placed` them there. `reduce` sums a float64 tensor
+    over ranks. Raises ValueError if the model can't take images of this shape.
     """
 
     def __init__(
@@ -68,9 +77,10 @@ class Fit:
         shard: Shard = Shard(),
         reduce: Callable[[Tensor], Tensor] = lambda x: x,
         share: float = DEVICE_SHARE,
+        placed: Placed | None = None,
     ) -> None:
         self.experiment, self.reduce = experiment, reduce
-        self.train = place_rows(train, device, share)
+        self.train = placed or place_rows(train, device, share)
         self.val = place_inputs(prepare_inputs(val, experiment.data), device)
         self.state = create_state(initialize_model(experiment, train), experiment.train, device)
         self.step = choose_step(device, shard)
@@ -92,16 +102,31 @@ class Fit:
 
         Collective. `forward` is the model, or DDP around it. Raises DivergedError on every rank.
         """
-        epoch, sums = self.state.epoch, self.state.sums
+        batches, step = self.draw_batches(), self.step
+        losses = train_epoch(self.state, forward, batches, self.context, step, on_step)
+        losses = self.reduce(losses)
+        return self.close_epoch(losses), losses
+
+    def iterate_epoch(self) -> Generator[int, None, Row]:
+        """The same of a process that trains alone, an update at a time; returns the metrics."""
+        state, batches = self.state, self.draw_batches()
+        yield from make_steps(state, state.model, batches, self.context, self.step)
+        return self.close_epoch(end_epoch(state, self.context))
+
+    def draw_batches(self) -> Waited[Batch]:
+        """This rank's batches of the epoch, or of its rest."""
+        epoch = self.state.epoch
         made = self.state.step - epoch * self.context.steps_per_epoch
         drawn = self.plan.draw_epoch(self.train, epoch, self.context.shard, made)
-        batches = Waited(drawn, sums)
-        losses = train_epoch(self.state, forward, batches, self.context, self.step, on_step)
-        losses = self.reduce(losses)
+        return Waited(drawn, self.state.sums)
+
+    def close_epoch(self, losses: Tensor) -> Row:
+        """Validate; the metrics of the epoch that has just ended, with these losses. Collective."""
+        sums = self.state.sums
         trained = time.time()
         validation = self.validate()
-        row = {
-            "epoch": epoch + 1,
+        return {
+            "epoch": self.state.epoch,
             "step": self.state.step,
             "train/loss": float(losses.mean()),
             "train/gradient_norm": float(sums.norm_sum) / len(losses),
@@ -112,7 +137,6 @@ class Fit:
             "began": sums.began,
             "ended": time.time(),
         }
-        return row, losses
 
     def capture_sums(self) -> dict[str, Any]:
         """The sums of the epoch at work, for a checkpoint within it. Collective.

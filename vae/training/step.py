@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -91,12 +91,31 @@ def train_epoch(
     so far. Raises DivergedError, on every rank and with the model as it was before the update, if a
     gradient was not finite.
     """
-    sums, step = state.sums, step or train_step
-    sums.begin(state.epoch)
+    for made in make_steps(state, forward, batches, context, step or train_step):
+        on_step(made)
+    return end_epoch(state, context)
+
+
+def make_steps(
+    state: TrainState,
+    forward: Forward,
+    batches: Iterable[Batch],
+    context: StepContext,
+    step: Step,
+) -> Iterator[int]:
+    """Yield after each update of `train_epoch`: how many of the epoch are made. Collective."""
+    state.sums.begin(state.epoch)
     for batch in batches:
-        sums.losses.append(step(state, forward, batch, context))
+        state.sums.losses.append(step(state, forward, batch, context))
         average(state, context.train)
-        on_step(sums.count_steps())
+        yield state.sums.count_steps()
+
+
+def end_epoch(state: TrainState, context: StepContext) -> Tensor:
+    """Count the epoch as finished; what `train_epoch` returns. Collective.
+
+    Raises DivergedError instead, on every rank, if a gradient was not finite.
+    """
     values = fetch_losses(state, context)
     state.epoch += 1
     return values
@@ -180,9 +199,13 @@ def average(state: TrainState, config: TrainConfig) -> None:
     so that the average leaves the untrained weights behind however few updates there are.
     """
     if config.ema_decay:
-        decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
-        moved = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        moved = get_ema_multi_avg_fn(choose_decay(config, state.step))  # type: ignore[no-untyped-call]
         moved(list(state.averaged.parameters()), list(state.model.parameters()), state.step)
+
+
+def choose_decay(config: TrainConfig, updates: int) -> float:
+    """What is kept of the averaged weights after so many updates."""
+    return min(config.ema_decay, (1 + updates) / (10 + updates))
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
