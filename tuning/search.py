@@ -8,7 +8,9 @@ on with what is missing, and neither Ray's nor Optuna's state is needed.
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
@@ -19,6 +21,8 @@ from tuning.places import PlaceLimiter, check_room, request_places
 from tuning.pruner import build_pruner
 from tuning.recorder import Listener, Recorder, read_proposals, read_trials
 from tuning.sampler import build_sampler, watch_end
+from tuning.shared_devices import share_devices
+from tuning.shared_trial import run_shared_trial
 from tuning.trial import TrialJob
 from tuning.trial_checkpoints import drop_beaten
 from tuning.trial_process import run_trial
@@ -99,11 +103,9 @@ def run_trials(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     job = TrialJob.of(run, dataset, recorder.prefix, resources.use_gpu)
     config = run.experiment.search
-    with open_temporary("search") as scratch:
+    with open_temporary("search") as scratch, open_trainable(job) as trainable:
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(run_trial, job=job), request_places(config, job.use_gpu)
-            ),
+            tune.with_resources(trainable, request_places(config, job.use_gpu)),
             tune_config=tune.TuneConfig(
                 num_samples=count,
                 search_alg=PlaceLimiter(sampler, config, job.use_gpu),
@@ -116,3 +118,13 @@ def run_trials(
         )
         run_interruptibly(tuner.fit, recorder.refused, recorder.stopping.set)
     recorder.write_rest()
+
+
+@contextmanager
+def open_trainable(job: TrialJob) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A context with what Tune runs of a trial."""
+    if job.search.sharing == "processes":
+        yield tune.with_parameters(run_trial, job=job)
+        return
+    with share_devices(job) as devices:
+        yield tune.with_parameters(run_shared_trial, devices=devices)

@@ -7,17 +7,18 @@ as if it had just trained them.
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import ray
 import torch
 from torch import Tensor
 
 from tuning.design import Candidate
+from tuning.told import Told, Warned
 from tuning.trial_checkpoints import locate
 from vae.data.datasets import DatasetRef
 from vae.data.mapped import open_rows
-from vae.data.placement import DEVICE_SHARE
+from vae.data.placement import DEVICE_SHARE, Placed
 from vae.data.rows import Rows
 from vae.errors import RefusedError, describe_error
 from vae.experiments.loading import apply_overrides, parse_experiment
@@ -34,15 +35,6 @@ from vae.training.ranks import Ranks
 from vae.training.start import load_start
 
 log = logging.getLogger("vae.search")
-Warned = tuple[str, str]  # the logger's name and the message
-
-
-class Told(NamedTuple):
-    """What a trial tells after an epoch."""
-
-    row: Row
-    resumed: int  # epochs that the store had when it began
-    warnings: list[Warned]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +98,21 @@ class Warnings(logging.Handler):
 
 
 class TrialFit:
-    """A candidate's training on one rank, from the last epoch that the store has. Collective."""
+    """A candidate's training on one rank, from the last epoch that the store has. Collective.
 
-    def __init__(self, job: TrialJob, candidate: Candidate, ranks: Ranks) -> None:
+    `placed`: the training images where trials of this process share them.
+    """
+
+    def __init__(
+        self, job: TrialJob, candidate: Candidate, ranks: Ranks, placed: Placed | None = None
+    ) -> None:
         self.ranks = ranks
         self.store, self.folder = job.store, locate(job.prefix, candidate)
         self.experiment = job.build_experiment(candidate)
         self.total = job.plain["train"]["epochs"]  # of the training that its epochs may be part of
         self.shown = job.val[:RECONSTRUCTED]
         share = DEVICE_SHARE / self.experiment.search.trials_per_device
-        part = (ranks.device, ranks.shard, ranks.reduce, share)
+        part = (ranks.device, ranks.shard, ranks.reduce, share, placed)
         self.fit = Fit(self.experiment, job.train, job.val, *part)
         self.history = self.resume(job.start)
         self.resumed = len(self.history)
@@ -146,19 +143,24 @@ class TrialFit:
         """
         yield from self.history
         forward = self.ranks.distribute(self.fit.state.model)
-        while self.fit.state.epoch < self.experiment.train.epochs:
+        while not self.is_over:
             row, _ = self.fit.run_epoch(forward, on_step=lambda step: None)
-            self.history = [*self.history, row]
-            if self.ranks.shard.rank == 0:
-                self.keep()
+            self.keep(row)
             yield row
 
-    def keep(self) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are trained."""
+        return self.fit.state.epoch >= self.experiment.train.epochs
+
+    def keep(self, row: Row) -> None:
         """Save the epoch and its pictures. Where the store is away, no trial has failed for it.
 
         Raises RefusedError.
         """
-        state = self.fit.state
+        self.history, state = [*self.history, row], self.fit.state
+        if self.ranks.shard.rank:
+            return
         try:
             keep_pictures(
                 self.store, self.folder, state.averaged, self.shown, state.epoch, self.total

@@ -17,7 +17,8 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from tuning.design import Candidate
 from tuning.places import request_device
-from tuning.trial import Told, TrialJob, find_device, train_part
+from tuning.told import Told
+from tuning.trial import TrialJob, find_device, train_part
 from vae.errors import UserError
 from vae.training.batches import Shard
 from vae.training.cpu import set_up_cpu

@@ -1,15 +1,12 @@
 """What Ray runs of a trial: all of it in one process, or one that has others train it."""
 
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from ray import tune
-
 from tuning.design import Candidate
-from tuning.proposals import METRIC
-from tuning.trial import Told, TrialJob, Warned, find_device, train_part
+from tuning.told import Told, Warned, report
+from tuning.trial import TrialJob, find_device, train_part
 from tuning.trial_group import train_together
 from vae.runs.timing import Span
 from vae.training.cpu import set_up_cpu
@@ -17,14 +14,8 @@ from vae.training.ranks import Ranks
 
 
 def run_trial(candidate: dict[str, Any], *, job: TrialJob) -> None:
-    """Train one candidate for the search's epochs, reporting every epoch's metrics.
-
-    With them goes the lowest validation loss so far, in nats, by which trials are compared.
-    """
-    best = math.inf
-    for told in train(candidate, job):
-        best = min(best, told.row["val/loss"])
-        tune.report({**told._asdict(), "epoch": told.row["epoch"], METRIC: best})
+    """Train one candidate for the search's epochs, reporting every epoch's metrics."""
+    report(train(candidate, job))
 
 
 def train_rest(candidate: Candidate, job: TrialJob) -> tuple[list[Warned], Span]:

@@ -42,3 +42,11 @@ def test_a_trial_of_several_workers_shares_no_device() -> None:
     assert "workers_per_trial is 2 and trials_per_device 2" in catch_refusal(
         load_experiment, "tiny", both
     )
+
+
+def test_what_is_alone_on_its_device_shares_nothing() -> None:
+    """Or somebody waits for a gain that can't come."""
+    stacked = {"search.sharing": "stacked"}
+    assert "sharing is 'stacked', but trials_per_device is 1: must be at least 2" in catch_refusal(
+        load_experiment, "tiny", stacked
+    )

@@ -86,9 +86,10 @@ def test_what_a_trial_raised_is_told(resources: Resources, tmp_path: Path) -> No
 
 
 def test_one_that_diverges_is_a_row_with_its_reason(resources: Resources, tmp_path: Path) -> None:
-    """The search goes on, and another wins: here both points of a grid, and no pruner."""
+    """The search goes on, and another wins: here both points of a grid, stacked, and no pruner."""
     run = run_of(tmp_path, [1e30, 1e-3])
     both = replace(run.experiment.search, trials=2, sampler="grid", pruner="none")
+    both = replace(both, trials_per_device=2, sharing="stacked")
     run = replace(run, experiment=replace(run.experiment, search=both))
     trials = search(run, prepare(run.experiment.data, run.store), resources, Silent())
     tried = sorted(str(trial.overrides) for trial in trials)  # side by side, in either order
@@ -136,15 +137,26 @@ def test_the_best_are_trained_again_with_other_seeds(resources: Resources, tmp_p
     assert len(silent.rows) == 4  # of two seeds, for two epochs
 
 
-def test_a_trial_whose_process_was_lost_goes_on(resources: Resources, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("process", "shared"),
+    [
+        ("ray::ImplicitFunc", {}),
+        ("ray::DeviceProcess", {"sharing": "streams", "trials_per_device": 2}),
+    ],
+)
+def test_a_trial_whose_process_was_lost_goes_on(
+    process: str, shared: dict[str, Any], resources: Resources, tmp_path: Path
+) -> None:
     """Its settings were not to blame: it has them again, and the epochs that it had trained.
 
     What it learnt is what its settings train undisturbed, here as the winner whose checkpoints are
     gone.
     """
     run = run_of(tmp_path, [1e-3, 2e-3, 3e-3])
+    config = replace(run.experiment.search, **shared)
+    run = replace(run, experiment=replace(run.experiment, search=config))
     dataset = prepare(run.experiment.data, run.store)
-    killer = Killer("ray::ImplicitFunc")
+    killer = Killer(process)
     with pytest.raises(RuntimeError, match="1 of 1 trials were lost with their processes"):
         search(run, dataset, resources, killer)
     assert len(killer.killed) == 1

@@ -84,8 +84,11 @@ class SearchConfig:
     workers_per_trial: int = setting(
         "processes that train a trial together, each with a device of its own", 1, at_least=1
     )
-    trials_per_device: int = setting(
-        "trials that share a GPU, or a CPU, each in a process of its own", 1, at_least=1
+    trials_per_device: int = setting("trials that share a GPU, or a CPU", 1, at_least=1)
+    sharing: Literal["processes", "streams", "stacked"] = setting(
+        "how trials share a device: each in a process of its own; in one process, each on a stream "
+        "of its own; or in one network, if theirs have the same shape",
+        "processes",
     )
     first: Literal["drawn", "best"] = setting(
         "the first candidate: drawn like the others, or the settings of the best version so far",
@@ -125,6 +128,10 @@ class SearchConfig:
             raise ValueError(
                 f"workers_per_trial is {self.workers_per_trial} and trials_per_device "
                 f"{self.trials_per_device}: one of them must be 1"
+            )
+        if self.sharing != "processes" and self.trials_per_device == 1:
+            raise ValueError(
+                f"sharing is '{self.sharing}', but trials_per_device is 1: must be at least 2"
             )
         if self.confirm and "seed" in self.space:
             raise ValueError(f"confirm is {self.confirm}, but space varies seed: must be 0")
