@@ -7,6 +7,7 @@ from tests.benchmarks import (
     likelihood,
     pipeline,
     search,
+    sharing,
     startup,
     tracking,
     training,
@@ -16,7 +17,7 @@ from tests.benchmarks import (
 if __name__ == "__main__":
     for benchmark in (
         *(training, likelihood, data, folder, ddp, startup, trigger),
-        *(search, tracking, pipeline),
+        *(search, sharing, tracking, pipeline),
     ):
         print(f"\n## {benchmark.__name__.rpartition('.')[2]}\n", flush=True)
         benchmark.main()
