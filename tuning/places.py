@@ -52,16 +52,20 @@ def check_room(config: SearchConfig, resources: Resources) -> None:
 
 
 class PlaceLimiter(ConcurrencyLimiter):  # type: ignore[misc]
-    """Has as many trials run side by side as the cluster has places for when one could begin."""
+    """Has as many trials run side by side as the cluster has places for when one could begin.
+
+    On a cluster that was joined one more waits: an autoscaler adds nodes for what has no place.
+    """
 
     def __init__(self, searcher: Searcher, config: SearchConfig, use_gpu: bool) -> None:
         self.config, self.kind = config, "GPU" if use_gpu else "CPU"
         super().__init__(searcher, self.count_places())
 
     def count_places(self) -> int:
-        """Trials that the cluster, as it is now, has devices for; at least one, which may wait."""
+        """Trials that the cluster, as it is now, has devices for, and those that wait for one."""
         there = int(ray.cluster_resources().get(self.kind, 0))
-        return max(1, there // self.config.workers_per_trial * self.config.trials_per_device)
+        places = there // self.config.workers_per_trial * self.config.trials_per_device
+        return places + 1 if os.environ.get("RAY_ADDRESS") else max(1, places)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The settings of the next trial, if there is a place for it."""

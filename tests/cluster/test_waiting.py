@@ -12,11 +12,14 @@ from ray.autoscaler.sdk import request_resources
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 from ray.experimental.internal_kv import _internal_kv_get
+from ray.tune.search import Searcher
 from ray.util import placement_group
 
+from tuning.places import PlaceLimiter
 from vae.cluster.channel import start_channel
 from vae.cluster.events import NOTICE_S, Follower, find_shortage
 from vae.cluster.session import Resources, Workers, leave_cluster, start_session
+from vae.experiments.search import SearchConfig
 
 SMALL = {"num_cpus": 1, "object_store_memory": 100_000_000}
 
@@ -74,6 +77,8 @@ def test_a_training_waits_for_a_cluster_that_may_grow(monkeypatch: pytest.Monkey
         node = cluster.add_node(**SMALL)
         ray.get(workers.ready())
         assert find_shortage(resources) is None
+        limiter = PlaceLimiter(Searcher("loss", "min"), SearchConfig(), use_gpu=False)
+        assert limiter.count_places() == 3, "one waits, which an autoscaler sees"
         check_that_a_notice_saves(node.node_id, resources)
     finally:
         leave_cluster()
