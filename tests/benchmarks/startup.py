@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.benchmarks.table import lines
 from vae.cluster.session import Workers, join_cluster
+from vae.cluster.trainer import Trainer
 from vae.runs.run import open_run
 from vae.store.open import open_store
 from vae.training.cpu import set_up_cpu
@@ -59,9 +61,9 @@ def step_once(_: dict[str, Any]) -> None:
     optimizer.step()
 
 
-def fit_with_train(folder: str) -> None:
+def fit_with_train(trainer: type[TorchTrainer], folder: str) -> None:
     """The least training that Ray Train runs with two workers."""
-    TorchTrainer(
+    trainer(
         step_once,
         train_loop_config={},
         scaling_config=ScalingConfig(num_workers=2),
@@ -89,15 +91,19 @@ def start_group(folder: str) -> list[Any]:
 
 
 def compare_groups() -> list[list[object]]:
-    """Seconds of the least training, first and again in one session: Ray Train, plain actors."""
+    """Seconds of the least training, first and again in one session: Ray Train, plain actors.
+
+    Ray Train with its controller here, as in a run, and with Ray's own.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="vae-bench-") as folder,
         join_cluster(Workers()) as joining,
     ):
         joining.result()
         rows: list[list[object]] = []
-        for what in ("TorchTrainer", "another one in the same session"):
-            rows.append([what, measure_s(lambda: fit_with_train(folder))])
+        for trainer in (Trainer, Trainer, TorchTrainer, TorchTrainer):
+            seconds = measure_s(partial(fit_with_train, trainer, folder))
+            rows.append([f"{trainer.__module__}.{trainer.__qualname__}", seconds])
         group: list[Any] = []
         rows.append(["a group of actors", measure_s(lambda: group.extend(start_group(folder)))])
         for what in ("its first training", "its second"):
