@@ -39,8 +39,8 @@ UNUSED = (DatasetsCallback, PlacementGroupCleanerCallback)
 class Trainer(TorchTrainer):  # type: ignore[misc]
     """Ray's trainer, whose controller is part of the driver, as are all that it looks after.
 
-    Ray starts a process for it, and three more that serve what is not used here: some 10 s of CPU
-    for every fit. Groups of workers, their failures and elasticity are Ray Train's own.
+    Ray starts a process for it, and three more that serve what is not used here: some 7 s of a core
+    before the first step. Groups of workers, their failures and elasticity are Ray Train's own.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
