@@ -23,7 +23,7 @@ _PART_MISSING = "a JPEG file that is cut off: part of its picture is missing"
 # for it; for the rest of one that is cut off it waits.
 _AHEAD_BITS = 56
 _PATTERNS = ("110", "10", "100", "1100", "11100", "001", "01", "011", "0011")
-_FEW_LEVELS = 64 * 64  # below, the last coefficients of a block count
+_FEW_LEVELS = 128 * 128  # below, the last coefficients of a block count
 _MORE = bytes.fromhex("b66ddb92a5c37e19d5484fe1") * 32  # not grey, where it is decoded
 
 
